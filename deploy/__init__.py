@@ -1,0 +1,1 @@
+"""Where the parts are put together and run: the command line, the demo, brokers on this machine."""

@@ -1,0 +1,1 @@
+"""The Faust application: clicks in, session state, recommendations out, health and metrics."""
