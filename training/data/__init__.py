@@ -1,0 +1,1 @@
+"""Click logs: reading, cleaning, cutting into sessions, splitting, and the generated shop."""

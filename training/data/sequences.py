@@ -1,0 +1,117 @@
+"""From a click log to arrays: the vocabulary, sessions as item rows, and which events each training target may see.
+
+The last part is `serving.session.windows`, the very rule by which a worker decides how far back a list looks, so a
+model is never trained on a context that the stream would not give it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from serving.session import windows
+
+Rows = npt.NDArray[np.int64]
+"""Item rows of one session, oldest first; 0 is an unknown item."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The items that training saw: `item_ids[row - 1]` is the id of row 1..N; row 0 is padding."""
+
+    item_ids: list[str]
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {item_id: row for row, item_id in enumerate(self.item_ids, start=1)}
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def row(self, item_id: str) -> int:
+        """Return an item's row, 0 if it is unknown."""
+        return self._row_of.get(item_id, 0)
+
+    def rows(self, item_ids: pl.Series) -> Rows:
+        """Return the rows of a column of item ids, int64, 0 where the item is unknown."""
+        if not self.item_ids:
+            return np.zeros(len(item_ids), dtype=np.int64)
+        known = pl.Series(self.item_ids, dtype=pl.String)
+        rows = item_ids.replace_strict(known, np.arange(1, len(self) + 1), default=0, return_dtype=pl.Int64)
+        return rows.to_numpy().astype(np.int64)
+
+
+class Window(NamedTuple):
+    """One piece of a session to train on: `rows[start:stop - 1]` go in, targets are the events `first..stop - 1`.
+
+    `start < first < stop`; the targets of a session's windows are its events 1..n-1, each exactly once.
+    """
+
+    start: int
+    first: int
+    stop: int
+
+
+def build_vocabulary(frame: pl.DataFrame) -> Vocabulary:
+    """Return the log's items, numbered 1..N in the order in which it first shows them."""
+    return Vocabulary(frame.get_column("item_id").unique(maintain_order=True).to_list())
+
+
+def to_sequences(frame: pl.DataFrame, vocabulary: Vocabulary, *, keep_unknown: bool = False) -> list[Rows]:
+    """Return each session's item rows, oldest first; sessions in the order of their first click.
+
+    Clicks on unknown items are left out, as an encoder never sees them; `keep_unknown` keeps them as row 0, so that
+    an evaluation can count them.
+    """
+    rows = vocabulary.rows(frame.get_column("item_id"))
+    if not keep_unknown:
+        known = rows > 0
+        frame, rows = frame.filter(pl.Series(known, dtype=pl.Boolean)), rows[known]
+    return split_by_session(frame, rows)
+
+
+def split_by_session(frame: pl.DataFrame, values: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Cut an array with one value per click into one array per session, in the order of the sessions' first clicks."""
+    if frame.height == 0:
+        return []
+    session = session_numbers(frame)
+    order = np.argsort(session, kind="stable")
+    borders = np.flatnonzero(np.diff(session[order])) + 1
+    return np.split(values[order], borders)
+
+
+def session_numbers(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """Return each click's session as a number 0, 1, 2, ..., in the order in which the frame first shows them."""
+    if frame.height == 0:
+        return np.zeros(0, dtype=np.int64)
+    sessions = frame.get_column("session_id")
+    first = sessions.unique(maintain_order=True)
+    return sessions.replace_strict(first, np.arange(len(first)), return_dtype=pl.Int64).to_numpy().astype(np.int64)
+
+
+def popularity(sequences: Sequence[Rows], items: int) -> npt.NDArray[np.float32]:
+    """Count the clicks of each item in training, `[items + 1]`; row 0 stays 0."""
+    counts = np.zeros(items + 1, dtype=np.float32)
+    if sequences:
+        counts += np.bincount(np.concatenate(sequences), minlength=items + 1).astype(np.float32)
+    counts[0] = 0
+    return counts
+
+
+@lru_cache(maxsize=4096)
+def training_windows(events: int, length: int) -> tuple[Window, ...]:
+    """Cut a session of `events` clicks into windows, by the rule by which a worker with window `length` reads it.
+
+    The list after event k (the one that event k should be in) reads from `window_start(k, length)`, where k counts the
+    events before it. A session of at most `length` + 1 clicks is one window.
+    """
+    pieces: list[Window] = []
+    first = 1
+    for start, end in windows(events - 1, length) if events > 1 else ():
+        pieces.append(Window(start, first, end + 1))
+        first = end + 1
+    return tuple(pieces)
