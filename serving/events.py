@@ -1,0 +1,127 @@
+"""The events that pass through Kafka, as plain JSON, and the one place where they are decoded and written.
+
+`docs/events.md` shows each of them; the JSON Schemas there are made from these classes.
+"""
+
+import hashlib
+from typing import Annotated, Any
+
+import msgspec
+
+from serving.errors import InvalidEvent
+
+# Kafka carries keys of any length; an id of more than this is a producer's mistake (a URL, a whole document).
+MAX_ID_LENGTH = 256
+# The last millisecond that a double, and so JavaScript, counts exactly: the year 287396.
+MAX_TIMESTAMP_MS = 2**53 - 1
+
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+TimestampMs = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIMESTAMP_MS)]
+
+
+class Click(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that a visitor did. Fields that are not named here are ignored, not rejected."""
+
+    event_id: Annotated[Id, msgspec.Meta(description="Unique for each event; the same id twice is a duplicate.")]
+    session_id: Annotated[Id, msgspec.Meta(description="The visitor's session, or any id that stays with the visitor.")]
+    item_id: Annotated[Id, msgspec.Meta(description="What was clicked.")]
+    timestamp_ms: Annotated[TimestampMs, msgspec.Meta(description="Producer's clock, UTC epoch milliseconds.")]
+    event_type: Annotated[
+        str,
+        msgspec.Meta(
+            min_length=1, max_length=64, description="`view`, `add_to_cart`, `purchase`, `like`, `dislike`, ..."
+        ),
+    ] = "view"
+    user_id: Annotated[Id, msgspec.Meta(description="The visitor's account, if known.")] | None = None
+    recommendation_id: Annotated[Id, msgspec.Meta(description="The list that the click came from.")] | None = None
+    position: Annotated[int, msgspec.Meta(ge=0, description="Its place in that list, from 0.")] | None = None
+    value: Annotated[float, msgspec.Meta(description="Price, rating, seconds watched, ...")] | None = None
+    consent: (
+        Annotated[
+            bool, msgspec.Meta(description="`false`: a list is made from this event alone and nothing of it is stored.")
+        ]
+        | None
+    ) = None
+    context: Annotated[dict[str, Any], msgspec.Meta(description="Anything else worth keeping.")] | None = None
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why an item is in a list."""
+
+    kind: Annotated[
+        str, msgspec.Meta(description="`session`: near what this session looked at; `popular`: much clicked by all.")
+    ]
+    item_ids: Annotated[list[str], msgspec.Meta(description="The session's items that speak for it, strongest first.")]
+
+
+class RecommendedItem(msgspec.Struct, frozen=True):
+    """One place in a list."""
+
+    item_id: str
+    score: Annotated[float, msgspec.Meta(description="Comparable within its list only.")]
+    reason: Reason
+
+
+class Recommendation(msgspec.Struct, frozen=True):
+    """The list that answers one event. When it was made is the Kafka record's timestamp."""
+
+    recommendation_id: Annotated[
+        str, msgspec.Meta(description="Hash of session, event, bundle and control revision: equal ids, equal bytes.")
+    ]
+    session_id: str
+    trigger_event_id: Annotated[str, msgspec.Meta(description="`event_id` of the click that it answers.")]
+    bundle: Annotated[str, msgspec.Meta(description="Id of the bundle that made it.")]
+    control_revision: Annotated[str, msgspec.Meta(description="What had been applied of the control topics.")]
+    event_timestamp_ms: Annotated[int, msgspec.Meta(description="`timestamp_ms` of the click that it answers.")]
+    source: Annotated[
+        str, msgspec.Meta(description="`encoder`, or `popularity` where no item of the session is known.")
+    ]
+    items: list[RecommendedItem]
+
+
+_click_decoder = msgspec.json.Decoder(Click)
+_recommendation_decoder = msgspec.json.Decoder(Recommendation)
+_encoder = msgspec.json.Encoder()
+
+
+def decode_click(value: bytes | None) -> Click:
+    """Read a click from plain JSON.
+
+    Raises:
+        InvalidEvent: `empty` for no value, `not_json`, or `invalid` with the field and what it should be.
+
+    """
+    if not value:
+        raise InvalidEvent("empty", "the record has no value; a click is a JSON object with event_id, session_id, ...")
+    try:
+        click = _click_decoder.decode(value)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent("invalid", f"not a click: {error}; see docs/events.md for its fields") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidEvent("not_json", f"the value is not JSON ({error}); send one JSON object a record") from error
+    return click
+
+
+def encode_click(click: Click) -> bytes:
+    """Write a click as the JSON that `decode_click` reads, without the fields that are unset."""
+    return _encoder.encode(click)
+
+
+def decode_recommendation(value: bytes) -> Recommendation:
+    """Read a list from the recommendations topic; `msgspec.DecodeError` where it is none."""
+    return _recommendation_decoder.decode(value)
+
+
+def encode_recommendation(recommendation: Recommendation) -> bytes:
+    """Write a list; equal lists give equal bytes."""
+    return _encoder.encode(recommendation)
+
+
+def recommendation_id(session_id: str, event_id: str, bundle: str, control_revision: str) -> str:
+    """Return the id, 32 hex digits, that the same list gets whenever and wherever it is made."""
+    # Length-prefixed, so that no two different tuples ever hash the same bytes.
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (session_id, event_id, bundle, control_revision):
+        raw = part.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(4, "big") + raw)
+    return digest.hexdigest()
