@@ -1,1 +1,15 @@
-"""The commands of the training side, one file each; a module's top imports typer and the standard library only."""
+"""The commands of `training`, one file each; a module's top imports typer and the standard library only."""
+
+import typer
+
+from training.commands import evaluate, generate, train
+
+
+def register(app: typer.Typer) -> None:
+    """Add this room's commands to `nextclick`."""
+    for module in (
+        evaluate,
+        generate,
+        train,
+    ):
+        module.register(app)
