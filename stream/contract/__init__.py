@@ -1,0 +1,1 @@
+"""What the outside world relies on: topics, and how a Kafka record becomes an event."""
