@@ -1,0 +1,87 @@
+# What a user runs: `make demo` and `make test`. Everything is installed in .venv, from locked versions.
+#   ARGS="..."          options for the program behind the target (`nextclick demo`, pytest, uv pip compile)
+#   TORCH_BACKEND=cpu   torch's CPU build (200 MB) instead of the registry's (5 GB of CUDA libraries on Linux)
+#   PYTHON=python3.12   the Python to make .venv with, 3.11 or newer
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+PYTHON ?= python3
+TORCH_BACKEND ?=
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv
+LOCK := requirements
+# A stamp is newer than everything that was installed for it, so that a second run installs nothing.
+UV_STAMP := $(VENV)/.installed-uv
+TORCH_STAMP := $(VENV)/.installed-torch-$(or $(TORCH_BACKEND),registry)
+PROJECT_STAMP := $(VENV)/.installed-project
+TRAIN_STAMP := $(VENV)/.installed-train
+TEST_STAMP := $(VENV)/.installed-test
+
+.PHONY: help demo test lint docs lock clean
+
+help:  ## Show this list.
+	@echo 'make TARGET [ARGS="..."] [TORCH_BACKEND=cpu] [PYTHON=python3.12]'
+	@sed -n 's/^\([a-z]*\):.*##/  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(TRAIN_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Install, then train a model and show the whole service live.
+	@$(BIN)/nextclick demo $(ARGS)
+
+test: lint  ## Install, then run every check and the whole test suite.
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(TEST_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Check style, types and the arrows between the packages.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+docs: $(TEST_STAMP) $(PROJECT_STAMP)  ## Write the pages and schemas that are generated from the code.
+	@$(BIN)/python -m deploy.reference
+
+# Everything first and the parts constrained by it, so that one package has one version in all files.
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" $(ARGS)
+lock: $(UV_STAMP)  ## Compile the requirement files; ARGS=--upgrade takes the newest versions.
+	@$(COMPILE) pyproject.toml --all-extras --excludes $(LOCK)/torch.txt --output-file $(LOCK)/test.txt
+	@$(COMPILE) pyproject.toml --extra train --excludes $(LOCK)/torch.txt --constraints $(LOCK)/test.txt --output-file $(LOCK)/train.txt
+	@$(COMPILE) pyproject.toml --constraints $(LOCK)/test.txt --output-file $(LOCK)/base.txt
+	@$(COMPILE) $(LOCK)/build.in --constraints $(LOCK)/test.txt --output-file $(LOCK)/build.txt
+
+clean:  ## Remove .venv, caches and build results.
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(UV_STAMP): $(LOCK)/build.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
+	  { echo 'nextclick needs Python 3.11 to 3.14, and $(PYTHON) is another one or missing; name one: make PYTHON=python3.12 ...' >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo '$(PYTHON) cannot make virtual environments; install its venv module (Debian, Ubuntu: apt install python3-venv)' >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(LOCK)/build.txt
+	@touch $@
+
+$(TRAIN_STAMP): $(LOCK)/train.txt $(UV_STAMP)
+	@$(UV) pip install --require-hashes --requirement $(LOCK)/train.txt
+	@touch $@
+
+$(TEST_STAMP): $(LOCK)/test.txt $(UV_STAMP)
+	@$(UV) pip install --require-hashes --requirement $(LOCK)/test.txt
+	@touch $@
+
+# After the locked files, whose versions torch's own dependencies then keep. A stamp of the other build means that
+# torch is there, but the wrong one.
+$(TORCH_STAMP): $(LOCK)/torch.txt | $(UV_STAMP)
+	@$(UV) pip install --requirement $(LOCK)/torch.txt $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) \
+	  $(if $(wildcard $(VENV)/.installed-torch-*),--reinstall-package torch)
+	@rm -f $(VENV)/.installed-torch-*
+	@touch $@
+
+$(PROJECT_STAMP): pyproject.toml $(UV_STAMP)
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
