@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +36,12 @@ class ClickLog:
     timed: bool = True
     """False where the file has no times: `timestamp_ms` then only says the order, and no gap may cut a session."""
 
+    by_user: bool = False
+    """True where a session is all that one user ever did (MovieLens): no gap cuts it unless one is asked for."""
+
+    bad_rows: int = 0
+    """Rows of the file that could not be read and were left out."""
+
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 of the clicks, 64 hex digits: equal for the same clicks in the same order, from whatever file."""
@@ -59,7 +65,7 @@ class ClickLog:
 
     def with_frame(self, frame: pl.DataFrame) -> "ClickLog":
         """Return the same log with other clicks (a part of them, cut sessions), sorted again."""
-        return make_log(frame, titles=self.titles, name=self.name, timed=self.timed)
+        return replace(self, frame=_ordered(frame))
 
     def clicks(self) -> Iterator[Click]:
         """Yield the clicks as events, in time order.
@@ -94,20 +100,29 @@ class ClickLog:
 
 
 def make_log(
-    frame: pl.DataFrame, *, titles: Mapping[str, str] | None = None, name: str = "clicks", timed: bool = True
+    frame: pl.DataFrame,
+    *,
+    titles: Mapping[str, str] | None = None,
+    name: str = "clicks",
+    timed: bool = True,
+    by_user: bool = False,
+    bad_rows: int = 0,
 ) -> ClickLog:
     """Build a log from clicks in file order.
 
     `session_id`, `item_id` and `timestamp_ms` (UTC epoch milliseconds) must be there; `event_type` is `view` and
     `user_id` null where the frame has none. Other columns are dropped.
     """
+    return ClickLog(_ordered(frame), titles, name, timed, by_user, bad_rows)
+
+
+def _ordered(frame: pl.DataFrame) -> pl.DataFrame:
     if "event_type" not in frame.columns:
         frame = frame.with_columns(pl.lit("view").alias("event_type"))
     if "user_id" not in frame.columns:
         frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias("user_id"))
     columns = [pl.col(name).cast(dtype) for name, dtype in SCHEMA.items()]
-    ordered = frame.select(columns).sort("timestamp_ms", maintain_order=True)
-    return ClickLog(ordered, titles, name, timed)
+    return frame.select(columns).sort("timestamp_ms", maintain_order=True)
 
 
 def empty_log(name: str = "clicks") -> ClickLog:

@@ -1,0 +1,132 @@
+"""What `--data PATH` means: one file of clicks, or a directory with the parts that somebody has split already.
+
+Two doors, so that training is never handed the test clicks: `read_training` for recipes, `read_test` for evaluations.
+Both need the same protocol and preparation; the fingerprint of the training clicks in a bundle's manifest shows whether
+they were.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from serving.errors import WrongUse
+from training.data.clean import Preparation, filter_clicks, sessionise
+from training.data.log import ClickLog, make_log
+from training.data.readers import ReadOptions, read_log
+from training.data.readers.titles import find_titles
+from training.data.splits import HeldOut, Protocol, Training, split, whole
+
+_ENDINGS = (".dat", ".txt", ".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
+_BESIDE = ("movies.dat", "users.dat", "movies.csv", "links.csv", "tags.csv", "readme.txt")
+_LONE_FILES = ("ratings.dat", "ratings.csv", "ml-1m.txt", "ml-1m.txt.gz")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The files of a data set by what they are for; a log that nobody has split has `train` only."""
+
+    train: list[Path]
+    validation: list[Path]
+    test: list[Path]
+
+
+def find_parts(path: Path) -> Parts:
+    """Find the files of a data set.
+
+    In a directory, names with `test`, `valid` and `train` say what a file is for; where both `train_full` and parts of
+    it are there, the parts are taken. MovieLens directories have one log, periods (`week_00`, `week_01`, ...) are
+    joined.
+
+    Raises:
+        WrongUse: there is no such path, or a directory whose files do not say which of them is the log.
+
+    """
+    if path.is_file():
+        return Parts([path], [], [])
+    if not path.is_dir():
+        raise WrongUse(f"there is no file or directory {path}: name a click log")
+    files = sorted(file for file in path.iterdir() if _may_be_log(file))
+    lone = [file for file in files if file.name in _LONE_FILES]
+    if lone:
+        return Parts(lone[:1], [], [])
+    test = [file for file in files if "test" in _words(file)]
+    validation = [file for file in files if {"valid", "val", "validation"} & _words(file)]
+    train = [file for file in files if "train" in _words(file) and file not in (*test, *validation)]
+    if validation and len(train) > 1:
+        train = [file for file in train if "full" not in _words(file)]
+    if train:
+        return Parts(train, validation, test)
+    if len(files) == 1 or (files and all(re.match(r"week[-_]?\d+", file.name) for file in files)):
+        return Parts(files, [], [])
+    names = ", ".join(file.name for file in files) or "no click log"
+    raise WrongUse(f"{path} has {names}: name one file, or call the parts train, valid and test")
+
+
+def read_training(
+    path: Path, protocol: Protocol, preparation: Preparation | None = None, options: ReadOptions | None = None
+) -> Training:
+    """Read what training may see of a data set under a protocol, with a validation part split off by the same rule.
+
+    The test clicks are dropped here (or, given as a file, never read) before any filter counts an item.
+
+    Raises:
+        DataError: the data cannot be read, or the protocol leaves nothing to learn from.
+
+    """
+    preparation = preparation or Preparation()
+    parts = find_parts(path)
+    log = _read(parts.train, path, preparation, options)
+    given = protocol.name == "next-item" and protocol.value is None
+    if not (given and parts.test):
+        log = split(log, protocol).before
+    if given and parts.validation:
+        clicks, validation = log, whole(_read(parts.validation, path, preparation, options))
+    else:
+        inner = split(log, protocol)
+        clicks, validation = inner.before, inner.held_out
+    return Training(filter_clicks(clicks, preparation), validation)
+
+
+def read_test(
+    path: Path, protocol: Protocol, preparation: Preparation | None = None, options: ReadOptions | None = None
+) -> HeldOut:
+    """Read the held-out clicks of a data set, cut at the same gaps, not filtered; for evaluations and replays only."""
+    preparation = preparation or Preparation()
+    parts = find_parts(path)
+    if protocol.name == "next-item" and protocol.value is None and parts.test:
+        return whole(_read(parts.test, path, preparation, options))
+    return split(_read(parts.train, path, preparation, options), protocol).held_out
+
+
+def join(logs: Sequence[ClickLog], name: str) -> ClickLog:
+    """Join logs into one, sorted stably by time; the titles are the first log's that has any."""
+    titles = next((log.titles for log in logs if log.titles), None)
+    return make_log(
+        pl.concat([log.frame for log in logs]),
+        titles=titles,
+        name=name,
+        timed=all(log.timed for log in logs),
+        by_user=any(log.by_user for log in logs),
+        bad_rows=sum(log.bad_rows for log in logs),
+    )
+
+
+def _read(files: Sequence[Path], path: Path, preparation: Preparation, options: ReadOptions | None) -> ClickLog:
+    logs = [read_log(file, options) for file in files]
+    log = logs[0] if len(logs) == 1 else join(logs, path.name)
+    if log.titles is None and path.is_dir():
+        log = replace(log, titles=find_titles(path / path.name, movies=False))
+    return sessionise(log, preparation.gap_ms(log))
+
+
+def _may_be_log(file: Path) -> bool:
+    name = file.name.lower().removesuffix(".gz")
+    beside = name in _BESIDE or name.endswith(".titles.csv")
+    return file.is_file() and name.endswith(_ENDINGS) and not beside
+
+
+def _words(file: Path) -> set[str]:
+    return set(re.split(r"[^a-z]+", file.name.lower()))

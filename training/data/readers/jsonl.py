@@ -1,0 +1,46 @@
+"""JSON lines of clicks: our own events, or objects with other names for the same fields."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from training.data.readers.columns import find_columns
+from training.data.readers.rows import RawClicks
+from training.data.readers.text import read_lines
+from training.errors import DataError
+
+_FIELDS = ("session_id", "item_id", "time", "event_type", "user_id")
+_PROBE = 100
+
+
+def read_jsonl(path: Path) -> RawClicks:
+    """Read one JSON object per line; what is no object, or lacks a field, is malformed.
+
+    Raises:
+        DataError: none of the first objects has a session, an item and a time.
+
+    """
+    lines = read_lines(path)
+    objects = [_object(text) for text in lines.get_column("text").to_list()]
+    names = list(dict.fromkeys(name for thing in objects[:_PROBE] for name in thing))
+    if not names:
+        raise DataError(f"{path}: none of the first {min(len(objects), _PROBE)} lines is a JSON object")
+    columns = find_columns(names, path)
+    theirs = {ours: getattr(columns, ours) for ours in _FIELDS}
+    data = {ours: [_text(thing.get(name)) for thing in objects] for ours, name in theirs.items() if name is not None}
+    frame = pl.DataFrame(data, schema=dict.fromkeys(data, pl.String)).with_columns(lines.get_column("line"))
+    return RawClicks(frame, by_user=columns.by_user, time_unit=columns.time_unit, movies=columns.movies)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        thing = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return {}
+    return thing if isinstance(thing, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None

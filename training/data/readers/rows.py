@@ -1,0 +1,99 @@
+"""From what a layout found in a file to a click log: rows that are no clicks are counted, named, and limited."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from serving.events import MAX_ID_LENGTH, MAX_TIMESTAMP_MS
+from training.data.log import ClickLog, make_log
+from training.data.readers.times import to_milliseconds
+from training.errors import DataError
+
+_log = logging.getLogger(__name__)
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a reader cannot know from the file alone."""
+
+    time_unit: str = "auto"
+    """`s`, `ms`, `us`, `ns`, or `auto`: by the column's name, else by magnitude."""
+
+    max_bad_share: float = 0.01
+    """The largest share of a file's rows that may be unreadable. They are left out and counted."""
+
+
+@dataclass(frozen=True)
+class RawClicks:
+    """A file's rows before validation.
+
+    `frame` has `line` (its number in the file, from 1) and the string columns `session_id` and `item_id`, `time` (any
+    type; int64 milliseconds already where `timed` is false), and where known `event_type` and `user_id`. Nulls are
+    allowed anywhere.
+    """
+
+    frame: pl.DataFrame
+    timed: bool = True
+    by_user: bool = False
+    time_unit: str | None = None
+    movies: bool = False
+    """The item ids are MovieLens's own, so `movies.dat` has their titles; those of `ml-1m.txt` are not."""
+
+
+def to_log(raw: RawClicks, path: Path, name: str, options: ReadOptions) -> ClickLog:
+    """Turn raw rows into a log, leaving out those that are no clicks.
+
+    Raises:
+        DataError: there is no row at all, or more than `max_bad_share` of them are bad.
+
+    """
+    frame = raw.frame
+    if frame.height == 0:
+        raise DataError(f"{path} has no rows: expected at least one click")
+    unit = options.time_unit if options.time_unit != "auto" else raw.time_unit or "auto"
+    times = to_milliseconds(frame.get_column("time"), unit, path) if raw.timed else frame.get_column("time")
+    frame = frame.with_columns(times.alias("timestamp_ms")).with_columns(_fault().alias("fault"))
+    bad = frame.filter(pl.col("fault").is_not_null())
+    _judge(bad, frame.height, path, options.max_bad_share)
+    good = frame.filter(pl.col("fault").is_null())
+    if "event_type" in good.columns:
+        good = good.with_columns(pl.col("event_type").replace("", None).fill_null("view"))
+    if "user_id" in good.columns:
+        good = good.with_columns(pl.col("user_id").replace("", None))
+    return make_log(good, name=name, timed=raw.timed, by_user=raw.by_user, bad_rows=bad.height)
+
+
+def _fault() -> pl.Expr:
+    """Say in a word what is wrong with a row; null where nothing is."""
+    time = pl.col("timestamp_ms")
+    return (
+        pl.when(_no_id("session_id"))
+        .then(pl.lit("no usable session id"))
+        .when(_no_id("item_id"))
+        .then(pl.lit("no usable item id"))
+        .when(time.is_null())
+        .then(pl.lit("no readable time"))
+        .when((time < 0) | (time > MAX_TIMESTAMP_MS))
+        .then(pl.lit("time out of range"))
+    )
+
+
+def _no_id(column: str) -> pl.Expr:
+    lengths = pl.col(column).str.len_chars()
+    return pl.col(column).is_null() | (lengths == 0) | (lengths > MAX_ID_LENGTH)
+
+
+def _judge(bad: pl.DataFrame, rows: int, path: Path, max_bad_share: float) -> None:
+    if bad.height == 0:
+        return
+    first = ", ".join(f"line {line}: {fault}" for line, fault in bad.select("line", "fault").head(_SHOWN).rows())
+    found = f"{path}: {bad.height} of {rows} rows are no clicks ({first}{', ...' if bad.height > _SHOWN else ''})"
+    if bad.height > max_bad_share * rows:
+        raise DataError(
+            f"{found}, more than the {max_bad_share:.1%} allowed; repair the file, or allow more with --max-bad-share"
+        )
+    _log.warning("%s; they are left out", found)
