@@ -1,0 +1,88 @@
+"""What a worker tells Prometheus. Seconds, bytes and counts; no label ever names a session, an item or an event."""
+
+from collections.abc import Iterable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+
+from serving.process import Hit
+
+# Around the objective of a few milliseconds; what waits longer than seconds waited for a worker, not for its work.
+LATENCY_BUCKETS_S = (
+    *(0.0005, 0.001, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012, 0.016, 0.024, 0.032, 0.064, 0.125, 0.25, 0.5),
+    *(1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 300.0),
+)
+AGE_BUCKETS_S = (0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 86400.0, 604800.0)
+STAGE_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 5.0)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+
+STAGES = ("decode", "state", "process", "emit", "changelog")
+OUTCOMES = ("served", "dead_letter", "duplicate", "replayed")
+PREQUENTIAL_K = (1, 5, 10, 20)
+
+
+class Metrics:
+    """All metrics of the stream, in one registry.
+
+    Args:
+        registry: where they are registered; a new one by default, so that two workers in one process do not meet.
+
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = CollectorRegistry() if registry is None else registry
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+
+        def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+            return Counter(f"nextclick_stream_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+            return Gauge(f"nextclick_stream_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
+            return Histogram(f"nextclick_stream_{name}", text, labels, registry=registry, buckets=buckets)
+
+        self.events = counter("events_total", "Events that came to their end, by how.", ["outcome"])
+        self.dead_letters = counter("dead_letters_total", "Events that became dead letters, by reason.", ["reason"])
+        self.lists = counter("lists_total", "Lists published, by what made them.", ["source"])
+        self.misrouted = counter(
+            "misrouted_keys_total", "Sessions first seen in another partition than murmur2 of their key gives."
+        )
+        self.expired = counter("expired_sessions_total", "Sessions that left the table after their gap.")
+        self.latency = histogram(
+            "event_to_recommendation_seconds",
+            "From the broker's timestamp of a click to the acknowledgement of its list.",
+            LATENCY_BUCKETS_S,
+        )
+        self.age = histogram("event_age_seconds", "Now less the event's own time, when its list is out.", AGE_BUCKETS_S)
+        self.stages = histogram("stage_seconds", "Time that a batch spends in each stage.", STAGE_BUCKETS_S, ["stage"])
+        self.batch = histogram("batch_events", "Events in a batch.", BATCH_BUCKETS)
+        self.lag = gauge("consumer_lag_events", "Clicks in a partition that are not finished.", ["partition"])
+        self.sessions = gauge("session_table_entries", "Sessions in the table.")
+        self.session_bytes = gauge("session_table_bytes", "Bytes of the states in the table, without overhead.")
+        self.recovery = gauge("recovery_seconds", "How long the last recovery of the session table took.")
+        self.recovered = counter("recovered_records_total", "Changelog records read to recover the session table.")
+        self.bundle = gauge("bundle_info", "1 for the bundle that serves.", ["bundle", "encoder", "recipe"])
+        self.evaluated = counter(
+            "prequential_evaluated_total", "Clicks of sessions that had a list before, by its bundle.", ["bundle"]
+        )
+        self.hits = counter(
+            "prequential_hits_total", "Those whose item was among the first k of that list.", ["bundle", "k"]
+        )
+        self.reciprocal_ranks = counter(
+            "prequential_reciprocal_rank_total", "Sum of 1/rank of those; divided by evaluated: MRR@k.", ["bundle", "k"]
+        )
+        # A series that is missing until something happens makes rate() miss the first time that it does.
+        for outcome in OUTCOMES:
+            self.events.labels(outcome)
+        for stage in STAGES:
+            self.stages.labels(stage)
+
+    def count_hits(self, hits: Iterable[Hit]) -> None:
+        """Score the lists that were shown just before these clicks."""
+        for hit in hits:
+            self.evaluated.labels(hit.bundle).inc()
+            for k in PREQUENTIAL_K:
+                found = 0 < hit.rank <= k
+                self.hits.labels(hit.bundle, str(k)).inc(found)
+                self.reciprocal_ranks.labels(hit.bundle, str(k)).inc(1 / hit.rank if found else 0.0)

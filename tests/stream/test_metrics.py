@@ -1,0 +1,38 @@
+import re
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from serving.process import Hit
+from stream.metrics import Metrics
+
+UNITS = ("_seconds", "_bytes", "_events", "_entries", "_total", "_info")
+
+
+def test_every_name_has_the_prefix_and_ends_in_its_unit() -> None:
+    exposed = generate_latest(Metrics().registry).decode()
+    names = set(re.findall(r"^# TYPE (\S+)", exposed, re.MULTILINE))
+    ours = {name for name in names if not name.startswith(("process_", "python_")) and not name.endswith("_created")}
+    assert all(name.startswith("nextclick_stream_") for name in ours), ours
+    assert all(name.endswith(UNITS) for name in ours), ours
+
+
+def test_two_registries_count_apart() -> None:
+    one, other = Metrics(CollectorRegistry()), Metrics(CollectorRegistry())
+    one.misrouted.inc()
+    assert one.registry.get_sample_value("nextclick_stream_misrouted_keys_total") == 1
+    assert other.registry.get_sample_value("nextclick_stream_misrouted_keys_total") == 0
+
+
+def test_prequential_counts_give_hit_rate_and_mrr() -> None:
+    metrics = Metrics()
+    metrics.count_hits([Hit("b", 1), Hit("b", 4), Hit("b", 15), Hit("b", 0)])
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(
+            f"nextclick_stream_prequential_{name}_total", {"bundle": "b", **labels}
+        )
+
+    assert value("evaluated") == 4
+    assert [value("hits", k=k) for k in ("1", "5", "10", "20")] == [1, 2, 2, 3]
+    assert value("reciprocal_rank", k="10") == 1 / 1 + 1 / 4
+    assert value("reciprocal_rank", k="20") == 1 / 1 + 1 / 4 + 1 / 15
