@@ -45,7 +45,7 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True):
     context: Annotated[dict[str, Any], msgspec.Meta(description="Anything else worth keeping.")] | None = None
 
 
-class Reason(msgspec.Struct, frozen=True):
+class Reason(msgspec.Struct, frozen=True, gc=False):
     """Why an item is in a list."""
 
     kind: Annotated[
@@ -54,7 +54,7 @@ class Reason(msgspec.Struct, frozen=True):
     item_ids: Annotated[list[str], msgspec.Meta(description="The session's items that speak for it, strongest first.")]
 
 
-class RecommendedItem(msgspec.Struct, frozen=True):
+class RecommendedItem(msgspec.Struct, frozen=True, gc=False):
     """One place in a list."""
 
     item_id: str

@@ -14,7 +14,7 @@ from serving.errors import StateError
 STATE_FORMAT = 1
 
 
-class Interaction(msgspec.Struct, array_like=True, frozen=True):
+class Interaction(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One event of a session, as far as a list depends on it."""
 
     item_id: str
@@ -23,7 +23,7 @@ class Interaction(msgspec.Struct, array_like=True, frozen=True):
     event_hash: int
 
 
-class Carried(msgspec.Struct, array_like=True, frozen=True):
+class Carried(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """An encoder's state after the session's newest event: a cache, bit-equal to reading the session again.
 
     `start` is the event of the session (from 0) at which the reading began, `state` float32 little-endian.

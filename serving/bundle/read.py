@@ -33,8 +33,7 @@ def load_bundle(directory: Path) -> Bundle:
         BundleError: which file, what was found, what was expected, and what to do.
 
     """
-    raw = _read(directory / MANIFEST)
-    manifest = decode_manifest(raw, str(directory / MANIFEST))
+    manifest, raw = read_manifest(directory)
     if manifest.encoder.form != "step":
         raise BundleError(
             f"{directory / MANIFEST} says encoder form {manifest.encoder.form!r}, this version runs 'step': "
@@ -44,6 +43,12 @@ def load_bundle(directory: Path) -> Bundle:
     bundle = load_parts(directory, manifest, bundle_id(raw))
     check_golden(bundle, msgspec.json.decode(_read(directory / GOLDEN), type=list[GoldenSession]))
     return bundle
+
+
+def read_manifest(directory: Path) -> tuple[Manifest, bytes]:
+    """Return the manifest and its bytes, whose hash is the bundle's id; the other files are not looked at."""
+    raw = _read(directory / MANIFEST)
+    return decode_manifest(raw, str(directory / MANIFEST)), raw
 
 
 def load_parts(directory: Path, manifest: Manifest, identity: str) -> Bundle:

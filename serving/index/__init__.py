@@ -19,11 +19,6 @@ Rows = npt.NDArray[np.int64]
 faiss.cvar.distance_compute_blas_threshold = 2**31 - 1
 
 
-def use_one_thread() -> None:
-    """Keep FAISS on the calling thread, for this thread's calls: a worker's one core is enough, more would spin."""
-    faiss.omp_set_num_threads(1)
-
-
 class Index:
     """Item vectors of one bundle, searchable; position i of FAISS is row i + 1 of the catalogue."""
 
@@ -64,6 +59,9 @@ class Index:
 
         Equal scores are ordered by row. Where there are fewer than k items, the rest has row 0 and score -inf.
         """
+        # With two threads a lone query is cut in two parts, a batch is not: other sums again. The setting belongs to
+        # the calling thread, hence here; it costs 0.1 us.
+        faiss.omp_set_num_threads(1)
         scores, positions = self._index.search(np.ascontiguousarray(queries, np.float32), k)
         rows = positions.astype(np.int64) + 1
         missing = positions < 0

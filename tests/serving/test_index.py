@@ -1,0 +1,77 @@
+"""The contract of every index that ships: what a query finds depends on the query alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.errors import BundleError, WrongUse
+from serving.index import Index
+
+FACTORIES = ["Flat", "HNSW16", "HNSW16_SQ8", "IVF32,Flat", "SQ8"]
+
+
+@pytest.fixture(scope="module")
+def vectors() -> np.ndarray:
+    vectors = np.random.default_rng(0).normal(size=(2_001, 16)).astype(np.float32)
+    vectors[0] = 0.0
+    return vectors
+
+
+@pytest.fixture(scope="module", params=FACTORIES)
+def index(request: pytest.FixtureRequest, vectors: np.ndarray) -> Index:
+    return Index.build(vectors, request.param)
+
+
+def queries(n: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(n, 16)).astype(np.float32)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 7, 16, 19, 20, 21, 64, 255])
+def test_results_do_not_depend_on_the_batch(index: Index, batch: int) -> None:
+    scores, rows = index.search(queries(256), 21)
+    for start in range(0, 256, batch):
+        part_scores, part_rows = index.search(queries(256)[start : start + batch], 21)
+        assert part_rows.tobytes() == rows[start : start + batch].tobytes()
+        assert part_scores.tobytes() == scores[start : start + batch].tobytes()
+
+
+def test_results_survive_the_file(index: Index, tmp_path: Path) -> None:
+    path = tmp_path / "index.faiss"
+    path.write_bytes(index.serialize())
+    for before, after in zip(index.search(queries(20), 10), Index.load(str(path)).search(queries(20), 10), strict=True):
+        assert before.tobytes() == after.tobytes()
+
+
+def test_a_flat_index_is_exact_and_counts_rows_from_one(vectors: np.ndarray) -> None:
+    _, rows = Index.build(vectors, "Flat").search(queries(50), 10)
+    exact = np.argsort(-(queries(50) @ vectors[1:].T), axis=1)[:, :10] + 1
+    assert (rows == exact).all()
+
+
+def test_equal_scores_are_ordered_by_row() -> None:
+    vectors = np.zeros((9, 2), np.float32)
+    vectors[1:, 0] = [1, 2, 1, 2, 1, 2, 1, 2]
+    scores, rows = Index.build(vectors, "Flat").search(np.array([[1.0, 0.0]], np.float32), 8)
+    assert rows.tolist() == [[2, 4, 6, 8, 1, 3, 5, 7]]
+    assert scores.tolist() == [[2, 2, 2, 2, 1, 1, 1, 1]]
+
+
+def test_places_without_an_item_have_row_zero(vectors: np.ndarray) -> None:
+    scores, rows = Index.build(vectors[:4], "Flat").search(queries(1), 5)
+    assert sorted(rows[0, :3].tolist()) == [1, 2, 3]
+    assert rows[0, 3:].tolist() == [0, 0]
+    assert np.isneginf(scores[0, 3:]).all()
+
+
+@pytest.mark.parametrize("factory", ["Flatt", "IVF5000,Flat"])
+def test_an_index_that_cannot_be_built_names_the_factory_string(vectors: np.ndarray, factory: str) -> None:
+    with pytest.raises(WrongUse, match=f"{factory}.*2000 items"):
+        Index.build(vectors, factory)
+
+
+def test_a_file_that_is_no_index_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "index.faiss"
+    path.write_bytes(b"not an index")
+    with pytest.raises(BundleError, match=r"index\.faiss is no FAISS index"):
+        Index.load(str(path))
