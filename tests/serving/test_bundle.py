@@ -1,0 +1,153 @@
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.bundle import Bundle, BundleContents, load_bundle, write_bundle
+from serving.errors import BundleError, WrongUse
+from tests.tiny_bundle import gru_step, tiny_contents, write_tiny_bundle
+
+
+def edit_manifest(directory: Path, change: Callable[[dict], None]) -> None:
+    path = directory / "manifest.json"
+    manifest = json.loads(path.read_bytes())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def reseal(directory: Path, name: str, raw: bytes) -> None:
+    """Replace a file and make the manifest vouch for it, as a careless script would."""
+    (directory / name).write_bytes(raw)
+    seal = {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    edit_manifest(directory, lambda manifest: manifest["files"].update({name: seal}))
+
+
+def test_a_bundle_loads_as_it_was_written(bundle: Bundle) -> None:
+    loaded = load_bundle(bundle.directory)
+    assert (loaded.id, loaded.manifest) == (bundle.id, bundle.manifest)
+    assert loaded.catalogue.item_ids == bundle.catalogue.item_ids
+    assert loaded.catalogue.title("i7") == "Item 7"
+    assert loaded.vectors.tobytes() == tiny_contents().vectors.tobytes()
+
+
+def test_the_same_contents_give_the_same_id_and_others_another(tmp_path: Path, bundle: Bundle) -> None:
+    assert write_tiny_bundle(tmp_path / "again").id == bundle.id
+    assert write_tiny_bundle(tmp_path / "other", seed=1).id != bundle.id
+
+
+def test_nothing_but_the_bundle_is_left_in_its_folder(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_bundle_is_never_overwritten(own_bundle: Bundle) -> None:
+    with pytest.raises(WrongUse, match="exists already"):
+        write_bundle(own_bundle.directory, tiny_contents())
+
+
+@pytest.mark.parametrize("name", ["encoder.step.onnx", "items.json", "items.safetensors", "index.faiss", "golden.json"])
+def test_one_flipped_bit_in_any_file_is_found(own_bundle: Bundle, name: str) -> None:
+    path = own_bundle.directory / name
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(bytes(raw))
+    with pytest.raises(BundleError, match=rf"{name} is damaged: sha256 .* the manifest says .*copy the bundle again"):
+        load_bundle(own_bundle.directory)
+
+
+def test_a_file_cut_short_says_both_lengths(own_bundle: Bundle) -> None:
+    path = own_bundle.directory / "index.faiss"
+    length = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(BundleError, match=f"has {length - 7} bytes, the manifest says {length}"):
+        load_bundle(own_bundle.directory)
+
+
+def test_a_missing_file_is_named(own_bundle: Bundle) -> None:
+    (own_bundle.directory / "items.json").unlink()
+    with pytest.raises(BundleError, match=r"items\.json is not there"):
+        load_bundle(own_bundle.directory)
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"manifest\.json is not there.*nextclick train"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize(("found", "remedy"), [(2, "run a newer nextclick"), (0, "train the bundle again")])
+def test_another_format_is_refused(own_bundle: Bundle, found: int, remedy: str) -> None:
+    edit_manifest(own_bundle.directory, lambda manifest: manifest.update(format=found, novelty=[1, 2]))
+    with pytest.raises(BundleError, match=f"bundle format {found}, this version reads format 1: {remedy}"):
+        load_bundle(own_bundle.directory)
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"name": "some-package"}', b'{"format": 1}', b"\xff"])
+def test_a_foreign_manifest_is_refused(own_bundle: Bundle, raw: bytes) -> None:
+    (own_bundle.directory / "manifest.json").write_bytes(raw)
+    with pytest.raises(BundleError, match=r"manifest\.json is"):
+        load_bundle(own_bundle.directory)
+
+
+def test_an_encoder_form_of_the_future_is_refused(own_bundle: Bundle) -> None:
+    edit_manifest(own_bundle.directory, lambda manifest: manifest["encoder"].update(form="oracle"))
+    with pytest.raises(BundleError, match="encoder form 'oracle', this version runs 'step'"):
+        load_bundle(own_bundle.directory)
+
+
+def test_a_manifest_that_reaches_out_of_its_folder_is_refused(own_bundle: Bundle) -> None:
+    seal = {"bytes": 0, "sha256": ""}
+    edit_manifest(own_bundle.directory, lambda manifest: manifest["files"].update({"../../etc/passwd": seal}))
+    with pytest.raises(BundleError, match=r"names files that no bundle has: \.\./\.\./etc/passwd"):
+        load_bundle(own_bundle.directory)
+
+
+def test_parts_of_different_runs_are_refused_even_when_resealed(own_bundle: Bundle, tmp_path: Path) -> None:
+    other = write_tiny_bundle(tmp_path / "other", items=40)
+    reseal(own_bundle.directory, "index.faiss", (other.directory / "index.faiss").read_bytes())
+    with pytest.raises(BundleError, match="come from different runs"):
+        load_bundle(own_bundle.directory)
+
+
+def test_another_network_of_the_same_shape_fails_the_golden_sessions(own_bundle: Bundle) -> None:
+    reseal(own_bundle.directory, "encoder.step.onnx", gru_step(8, seed=99))
+    with pytest.raises(BundleError, match="golden session 0 gives encoder list"):
+        load_bundle(own_bundle.directory)
+
+
+def spoilt(**changes: object) -> BundleContents:
+    return dataclasses.replace(tiny_contents(), **changes)  # type: ignore[arg-type]
+
+
+def with_nan() -> np.ndarray:
+    vectors = tiny_contents().vectors.copy()
+    vectors[3, 3] = np.nan
+    return vectors
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (spoilt(item_ids=["i1"]), r"vectors have shape \(51, 8\), expected \(2, 8\)"),
+        (spoilt(vectors=with_nan()), "training diverged"),
+        (spoilt(item_ids=["i1"] * 50), "item ids must be distinct"),
+        (spoilt(titles=["one"]), "1 titles for 50 items"),
+        (spoilt(vectors=np.ones((51, 8), np.float32)), "row 0 of vectors is padding"),
+        (spoilt(popularity=np.zeros(7, np.float32)), r"popularity have shape \(7,\)"),
+    ],
+)
+def test_contents_that_do_not_fit_are_refused_and_leave_nothing(
+    contents: BundleContents, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BundleError, match=message):
+        write_bundle(tmp_path / "b", contents)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_half_way_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="cannot be loaded"):
+        write_bundle(tmp_path / "b", spoilt(encoder_onnx=b"no network"))
+    assert list(tmp_path.iterdir()) == []

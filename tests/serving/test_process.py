@@ -1,0 +1,172 @@
+from collections import defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.bundle import Bundle
+from serving.control import Control
+from serving.events import Click, encode_recommendation
+from serving.process import Hit, Processed, Sourced, process
+from serving.recommender import Recommender
+from serving.session import SessionState, encode_state
+from serving.settings import ServingSettings
+
+GAP_S = 100.0
+
+
+@pytest.fixture(scope="session")
+def recommender(bundle: Bundle) -> Recommender:
+    return Recommender(bundle, ServingSettings(session_gap_s=GAP_S, session_length=8, list_size=5))
+
+
+def click(
+    event: int | str, session: str = "s", item: str = "i1", at_s: float = 0, consent: bool | None = None
+) -> Click:
+    return Click(str(event), session, item, int(at_s * 1000), consent=consent)
+
+
+def log(*clicks: Click) -> list[Sourced]:
+    return [Sourced(click, offset, 10**12) for offset, click in enumerate(clicks)]
+
+
+def items(processed: Processed) -> list[list[str]]:
+    return [[item.item_id for item in served.recommendation.items] for served in processed.lists]
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Sourced]:
+    """A log of several sessions: duplicates, silences, late and unknown items, visitors without consent."""
+    clicks = []
+    at_s = 1000.0
+    for event in range(draw(st.integers(1, 40))):
+        at_s += draw(st.sampled_from([0, 1, 1, 5, 60, 250, -30]))
+        event_id = draw(st.integers(0, event)) if draw(st.integers(0, 9)) == 0 else event
+        session, item = f"s{draw(st.integers(0, 2))}", f"i{draw(st.integers(1, 60))}"
+        clicks.append(click(event_id, session, item, at_s, draw(st.sampled_from([None, None, None, True, False]))))
+    return log(*clicks)
+
+
+def played(
+    clicks: list[Sourced], sizes: list[int], recommender: Recommender
+) -> tuple[list[bytes], dict, list[Hit], int]:
+    states: dict[str, SessionState] = {}
+    lists: list[bytes] = []
+    hits: list[Hit] = []
+    duplicates = 0
+    while clicks:
+        size = sizes[0]
+        sizes = sizes[1:] + sizes[:1]
+        batch, clicks = clicks[:size], clicks[size:]
+        processed = process(states, batch, recommender, Control())
+        states |= processed.states
+        lists += [encode_recommendation(served.recommendation) for served in processed.lists]
+        hits += processed.hits
+        duplicates += processed.duplicates
+    return lists, {session: encode_state(state) for session, state in states.items()}, hits, duplicates
+
+
+@given(logs(), st.lists(st.integers(1, 9), min_size=1, max_size=4))
+@settings(deadline=None)
+def test_how_a_log_is_cut_into_batches_changes_nothing(
+    recommender: Recommender, clicks: list[Sourced], sizes: list[int]
+) -> None:
+    assert played(clicks, sizes, recommender) == played(clicks, [len(clicks)], recommender)
+
+
+@given(logs())
+@settings(deadline=None)
+def test_a_session_does_not_depend_on_the_others(recommender: Recommender, clicks: list[Sourced]) -> None:
+    alone = defaultdict(list)
+    for sourced in clicks:
+        alone[sourced.click.session_id].append(sourced)
+    together = process({}, clicks, recommender, Control())
+    for session, own in alone.items():
+        separate = process({}, own, recommender, Control())
+        assert [s for s in together.lists if s.click.session_id == session] == separate.lists
+        assert together.states.get(session) == separate.states.get(session)
+
+
+@given(logs(), st.integers(0, 40), st.integers(0, 40))
+@settings(deadline=None)
+def test_events_that_are_delivered_again_change_nothing(
+    recommender: Recommender, clicks: list[Sourced], done: int, back: int
+) -> None:
+    """What a crash does: the states are ahead of the committed offset, and part of the log is read again."""
+    first = process({}, clicks[:done], recommender, Control())
+    resumed = max(0, min(done, len(clicks)) - back)
+    again = process(first.states, clicks[resumed:], recommender, Control())
+    whole = process({}, clicks, recommender, Control())
+    assert first.states | again.states == whole.states
+    ids = {encode_recommendation(s.recommendation) for s in first.lists + again.lists}
+    assert ids == {encode_recommendation(s.recommendation) for s in whole.lists}
+
+
+def test_the_states_that_are_given_are_not_changed(recommender: Recommender) -> None:
+    states = process({}, log(click(0), click(1, item="i2")), recommender, Control()).states
+    before = encode_state(states["s"])
+    process(states, [Sourced(click(2, item="i3"), 2, 0)], recommender, Control())
+    assert encode_state(states["s"]) == before
+
+
+def test_every_click_gets_a_list_that_names_it(recommender: Recommender, bundle: Bundle) -> None:
+    [first, second] = process({}, log(click("a"), click("b", item="i2")), recommender, Control("7")).lists
+    assert [s.recommendation.trigger_event_id for s in (first, second)] == ["a", "b"]
+    assert first.recommendation.bundle == bundle.id
+    assert first.recommendation.control_revision == "7"
+    assert first.recommendation.recommendation_id != second.recommendation.recommendation_id
+
+
+def test_a_duplicate_gets_no_second_list_and_is_counted(recommender: Recommender) -> None:
+    processed = process({}, log(click("a"), click("a"), click("b"), click("a")), recommender, Control())
+    assert [s.recommendation.trigger_event_id for s in processed.lists] == ["a", "b"]
+    assert processed.duplicates == 2
+    assert processed.states["s"].count == 2
+    assert processed.states["s"].applied_offset == 3
+
+
+def test_a_silence_longer_than_the_gap_starts_an_empty_session(recommender: Recommender) -> None:
+    cut = process({}, log(click(0, item="i4"), click(1, item="i5", at_s=GAP_S + 0.001)), recommender, Control())
+    fresh = process({}, log(click(1, item="i5")), recommender, Control())
+    assert items(cut)[1] == items(fresh)[0]
+    assert cut.states["s"].count == 1
+    assert cut.hits == []
+    kept = process({}, log(click(0, item="i4"), click(1, item="i5", at_s=GAP_S)), recommender, Control())
+    assert items(kept)[1] != items(fresh)[0]
+
+
+def test_an_unknown_item_alone_gives_what_is_popular_and_later_counts_for_nothing(recommender: Recommender) -> None:
+    processed = process({}, log(click(0, item="new"), click(1, item="i5")), recommender, Control())
+    assert [s.recommendation.source for s in processed.lists] == ["popularity", "encoder"]
+    assert items(processed)[1] == items(process({}, log(click(1, item="i5")), recommender, Control()))[0]
+    assert [i.item_id for i in processed.states["s"].interactions] == ["new", "i5"]
+
+
+def test_without_consent_a_list_is_made_from_the_click_alone_and_nothing_is_stored(recommender: Recommender) -> None:
+    states = process({}, log(click(0, item="i4")), recommender, Control()).states
+    processed = process(states, [Sourced(click(1, item="i5", consent=False), 1, 0)], recommender, Control())
+    assert processed.states == {}
+    assert processed.hits == []
+    assert items(processed) == items(process({}, log(click(1, item="i5")), recommender, Control()))
+
+
+def test_a_hit_is_the_clicks_place_in_the_list_shown_before_it(recommender: Recommender, bundle: Bundle) -> None:
+    shown = items(process({}, log(click(0, item="i4")), recommender, Control()))[0]
+    missing = next(item for item in bundle.catalogue.item_ids[1:] if item not in shown)
+    third = process({}, log(click(0, item="i4"), click(1, item=shown[2])), recommender, Control())
+    none = process({}, log(click(0, item="i4"), click(1, item=missing)), recommender, Control())
+    assert third.hits == [Hit(bundle.id, 3)]
+    assert none.hits == [Hit(bundle.id, 0)]
+
+
+def test_times_of_an_event_from_the_future_are_clamped_for_expiry_only(recommender: Recommender) -> None:
+    clicks = [Sourced(click(0, at_s=9_000_000), 0, 5_000), Sourced(click(1, at_s=4), 1, 6_000)]
+    state = process({}, clicks, recommender, Control()).states["s"]
+    assert state.seen_ms == 5_000
+    assert state.last_ms == 9_000_000_000
+
+
+def test_a_state_keeps_the_last_interactions_and_knows_how_many_there_were(recommender: Recommender) -> None:
+    state = process({}, log(*(click(n, item=f"i{n + 1}") for n in range(30))), recommender, Control()).states["s"]
+    assert [i.item_id for i in state.interactions] == [f"i{n}" for n in range(23, 31)]
+    assert state.count == 30
