@@ -26,7 +26,7 @@ def vector() -> np.ndarray:
 def test_a_list_is_the_exact_one_without_what_is_excluded(bundle: Bundle, vector: np.ndarray, exclude: str) -> None:
     best = exact(bundle, vector)
     session = [bundle.catalogue.row(best[place]) for place in (0, 4, 2)]  # the last one is the current item
-    recommender = Recommender(bundle, ServingSettings(exclude=exclude, list_size=5))  # type: ignore[arg-type]
+    recommender = Recommender(bundle, ServingSettings(exclude=exclude, list_size=5))
     out = {"none": set(), "current": {best[2]}, "seen": {best[0], best[2], best[4]}}[exclude]
     [ranked] = recommender.recommend([Query(vector, session, session[-1])])
     assert ranked.source == "encoder"
