@@ -133,11 +133,11 @@ def _prepare_help(command: Any) -> None:
         _prepare_help(child)
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(app: typer.Typer, arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code: 0, 1 for a failure, 2 for a wrong use, 130 for Ctrl-C."""
     options = GlobalOptions(debug="--debug" in arguments)
     try:
-        command = typer.main.get_command(build_app())
+        command = typer.main.get_command(app)
         _prepare_help(command)
         result = command.main(
             _hoisted(arguments) or ["--help"], prog_name="nextclick", standalone_mode=False, obj=options
@@ -191,4 +191,4 @@ def _sentence(error: Exception) -> str:
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(build_app(), sys.argv[1:]))
