@@ -1,0 +1,24 @@
+"""Checks that configurations share: each names the field and the value."""
+
+from serving.errors import WrongUse
+
+
+def at_least(minimum: float, **values: float) -> None:
+    """Refuse a value below the minimum."""
+    for name, value in values.items():
+        if not value >= minimum:
+            raise WrongUse(f"{name} must be at least {minimum}, not {value}")
+
+
+def above(minimum: float, **values: float) -> None:
+    """Refuse a value at or below the minimum."""
+    for name, value in values.items():
+        if not value > minimum:
+            raise WrongUse(f"{name} must be above {minimum}, not {value}")
+
+
+def share(**values: float) -> None:
+    """Refuse a value that is no share: 0 and above, below 1."""
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise WrongUse(f"{name} is a share from 0 to below 1, not {value}")
