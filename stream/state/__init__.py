@@ -1,0 +1,1 @@
+"""The sessions of a worker: a Faust table whose changelog survives it."""

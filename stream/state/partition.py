@@ -1,0 +1,138 @@
+"""The sessions of one partition in memory: what is stored, what the changelog brings back, what has expired."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from serving.session import decode_state
+
+
+class Stored(NamedTuple):
+    """A session's state as bytes, and the two of its fields that the table itself looks at."""
+
+    state: bytes
+    applied_offset: int
+    seen_ms: int
+
+
+class PartitionStates:
+    """Sessions of one partition of the clicks, by key.
+
+    `watermark_ms` is the newest `seen_ms` of any state that was ever put here: event time, clamped to the broker's.
+    It needs no record of its own, because the session that carries it is the last to expire.
+
+    Args:
+        bucket_ms: how coarse expiry may be; a session leaves at most so much later than it could.
+
+    """
+
+    def __init__(self, bucket_ms: int) -> None:
+        self._bucket_ms = bucket_ms
+        self._sessions: dict[bytes, Stored] = {}
+        # A session is in exactly one bucket, that of its `seen_ms` or an earlier one: an update moves nothing, and
+        # `expired` moves the sessions that turn out to be younger than their bucket.
+        self._buckets: dict[int, set[bytes]] = {}
+        # While the changelog is read: sessions that were deleted, and the applied offset that they had.
+        self._graves: dict[bytes, int] = {}
+        self.watermark_ms = 0
+        self.state_bytes = 0
+        self.topic_id: str | None = None
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._sessions
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the session's state."""
+        stored = self._sessions.get(key)
+        return None if stored is None else stored.state
+
+    def put(self, key: bytes, stored: Stored) -> None:
+        """Keep a session's newest state."""
+        before = self._sessions.get(key)
+        if before is None:
+            self._buckets.setdefault(stored.seen_ms // self._bucket_ms, set()).add(key)
+        else:
+            self.state_bytes -= len(before.state)
+        self._sessions[key] = stored
+        self.state_bytes += len(stored.state)
+        self.watermark_ms = max(self.watermark_ms, stored.seen_ms)
+
+    def remove(self, key: bytes) -> None:
+        """Forget a session; its bucket finds out by itself."""
+        stored = self._sessions.pop(key, None)
+        if stored is not None:
+            self.state_bytes -= len(stored.state)
+
+    def recover(self, key: bytes, state: bytes) -> None:
+        """Apply a record of the changelog.
+
+        Of several states of a session, and of its deletion, the one with the highest applied offset stays, in whatever
+        order they stand: a worker that was frozen and came back may have written an old one last.
+
+        Raises:
+            StateError: the record is of a future format, or no state.
+
+        """
+        decoded = decode_state(state)
+        self.watermark_ms = max(self.watermark_ms, decoded.seen_ms)
+        known = self._sessions.get(key)
+        newest = known is None or decoded.applied_offset >= known.applied_offset
+        if newest and decoded.applied_offset > self._graves.get(key, -1):
+            self.put(key, Stored(state, decoded.applied_offset, decoded.seen_ms))
+
+    def recover_deletion(self, key: bytes, applied_offset: int | None) -> None:
+        """Apply a tombstone of the changelog.
+
+        `applied_offset` is what the session had been at when it was deleted; None where somebody else than a worker
+        deleted it, which always counts.
+        """
+        known = self._sessions.get(key)
+        if applied_offset is None:
+            self.remove(key)
+            return
+        self._graves[key] = max(applied_offset, self._graves.get(key, -1))
+        if known is not None and known.applied_offset <= applied_offset:
+            self.remove(key)
+
+    def recovered(self) -> None:
+        """End the reading of the changelog."""
+        self._graves.clear()
+
+    def newest_offset(self) -> int:
+        """Return the highest applied offset of any session, -1 where there is none."""
+        return max((stored.applied_offset for stored in self._sessions.values()), default=-1)
+
+    def expired(self, silent_since_ms: int, committed: int, limit: int) -> list[tuple[bytes, int]]:
+        """Return sessions, at most `limit`, last seen before that event time, each with its applied offset.
+
+        Only such whose applied offset lies below the committed one: a session must not be gone while its events can
+        still be read again. They stay until they are removed, and are given again until then. One that came back after
+        it had been put into its bucket is given by the next call, not by this one.
+        """
+        found: list[tuple[bytes, int]] = []
+        for number in sorted(self._buckets):
+            if len(found) >= limit or (number + 1) * self._bucket_ms > silent_since_ms:
+                break
+            for key, stored in self._settle(number):
+                if stored.applied_offset < committed and len(found) < limit:
+                    found.append((key, stored.applied_offset))
+        return found
+
+    def _settle(self, number: int) -> Iterator[tuple[bytes, Stored]]:
+        """Give the sessions of a bucket that belong there; move the younger ones, drop those that are gone."""
+        bucket = self._buckets.pop(number)
+        staying: set[bytes] = set()
+        for key in bucket:
+            stored = self._sessions.get(key)
+            if stored is None:
+                continue
+            home = max(number, stored.seen_ms // self._bucket_ms)
+            if home == number:
+                staying.add(key)
+            else:
+                self._buckets.setdefault(home, set()).add(key)
+        if staying:
+            self._buckets[number] = staying
+        return ((key, self._sessions[key]) for key in staying)
