@@ -177,7 +177,8 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, TyperException):
         message = " ".join(error.format_message().split()).rstrip(".")
         context = getattr(error, "ctx", None)
-        return f"{message}; see `{context.command_path if context else 'nextclick'} --help`"
+        link = " See" if message.endswith("?") else "; see"
+        return f"{message}{link} `{context.command_path if context else 'nextclick'} --help`"
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         module = error.name.partition(".")[0]
         if extra := EXTRA_OF_MODULE.get(module):
