@@ -1,0 +1,1 @@
+"""Brokers on this machine, without Docker: Tansu in memory and Apache Kafka."""
