@@ -30,7 +30,7 @@ class ItemTable(nn.Module):
         super().__init__()
         self.unit_norm = unit_norm
         self.output = self._table(items, dim)
-        self.input = self.output if tied else self._table(items, dim)
+        self.input = None if tied else self._table(items, dim)
 
     @staticmethod
     def _table(items: int, dim: int) -> nn.Embedding:
@@ -41,11 +41,11 @@ class ItemTable(nn.Module):
     @property
     def tied(self) -> bool:
         """Tell whether both uses share one table."""
-        return self.input is self.output
+        return self.input is None
 
     def read(self, rows: Tensor) -> Tensor:
         """Return what the encoder reads for items: int64 rows of any shape `[...]` to `[..., D]`."""
-        return self._shaped(self.input(rows))
+        return self._shaped((self.input or self.output)(rows))
 
     def score(self, rows: Tensor) -> Tensor:
         """Return what session vectors are compared with: int64 rows of any shape `[...]` to `[..., D]`."""
@@ -53,7 +53,7 @@ class ItemTable(nn.Module):
 
     def input_vectors(self) -> Tensor:
         """Return what `read` gives for every row, `[V, D]`; row 0 is zeros."""
-        return self._shaped(self.input.weight)
+        return self._shaped((self.input or self.output).weight)
 
     def item_vectors(self) -> Tensor:
         """Return what `score` gives for every row, `[V, D]`; row 0 is zeros."""

@@ -1,0 +1,131 @@
+"""Checkpoints: what a training needs to go on as if it had never stopped. JSON and safetensors, no pickle.
+
+A folder with `checkpoint.json` and the tensors that it names by checksum. The tensors are written first, under a name
+of their own, and the JSON then takes its place in one rename: a process killed at any moment leaves the checkpoint
+before or the one after, whole.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from training.errors import CheckpointError
+
+CHECKPOINT_FORMAT = 1
+CHECKPOINT = "checkpoint.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training after whole epochs.
+
+    `run` says which training it is (recipe, seed, data): another one must not go on from here. `progress` is the
+    loop's own account, JSON-able. `tensors` are the weights, the best weights so far and the optimiser's state, by
+    names that the loop gives.
+    """
+
+    run: Mapping[str, Any]
+    progress: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    format: int
+    run: dict[str, Any]
+    progress: dict[str, Any]
+    tensors_file: str
+    tensors_sha256: str
+
+
+def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint in place of the directory's last one, whole or not at all."""
+    directory.mkdir(parents=True, exist_ok=True)
+    raw = safetensors.torch.save({name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()})
+    digest = hashlib.sha256(raw).hexdigest()
+    document = _Document(
+        CHECKPOINT_FORMAT, dict(checkpoint.run), dict(checkpoint.progress), f"{digest[:16]}.safetensors", digest
+    )
+    _replace(directory / document.tensors_file, raw)
+    _replace(directory / CHECKPOINT, msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2))
+    for stale in directory.glob("*.safetensors"):
+        if stale.name != document.tensors_file:
+            stale.unlink()
+
+
+def load_checkpoint(directory: Path, run: Mapping[str, Any]) -> Checkpoint:
+    """Read the checkpoint of a training.
+
+    Raises:
+        CheckpointError: there is none, it is damaged or of another version, or belongs to another training.
+
+    """
+    path = directory / CHECKPOINT
+    try:
+        document = msgspec.json.decode(path.read_bytes(), type=_Document)
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint in {directory}: start without --resume") from None
+    except msgspec.MsgspecError as error:
+        raise CheckpointError(f"{path} is no checkpoint of a training ({error}): start without --resume") from error
+    if document.format != CHECKPOINT_FORMAT:
+        raise CheckpointError(
+            f"{path} has format {document.format}, this version reads format {CHECKPOINT_FORMAT}: "
+            "go on with the version that wrote it, or start without --resume"
+        )
+    _check_run(path, document.run, run)
+    return Checkpoint(document.run, document.progress, _tensors(directory, document))
+
+
+def _tensors(directory: Path, document: _Document) -> dict[str, Tensor]:
+    path = directory / document.tensors_file
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is not there, though {CHECKPOINT} names it: start without --resume") from None
+    found = hashlib.sha256(raw).hexdigest()
+    if found != document.tensors_sha256:
+        raise CheckpointError(
+            f"{path} is damaged: sha256 {found[:16]}..., expected {document.tensors_sha256[:16]}...; "
+            "start without --resume"
+        )
+    tensors: dict[str, Tensor] = safetensors.torch.load(raw)
+    return tensors
+
+
+def _check_run(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuse to go on with another recipe, seed or data, and name what differs."""
+    there, here = _flat(found), _flat(msgspec.json.decode(msgspec.json.encode(dict(expected))))
+    for key in sorted(there.keys() | here.keys()):
+        if there.get(key) != here.get(key):
+            raise CheckpointError(
+                f"{path} belongs to another training: its {key} is {there.get(key)!r}, this one's {here.get(key)!r}; "
+                "use the same recipe, seed and data, or start without --resume"
+            )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return leaves
+
+
+def _replace(path: Path, raw: bytes) -> None:
+    descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        Path(unfinished).unlink(missing_ok=True)
+        raise
