@@ -6,9 +6,10 @@ they were.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -17,7 +18,7 @@ from training.data.clean import Preparation, filter_clicks, sessionise
 from training.data.log import ClickLog, make_log
 from training.data.readers import ReadOptions, read_log
 from training.data.readers.titles import find_titles
-from training.data.splits import HeldOut, Protocol, Training, split, whole
+from training.data.splits import HeldOut, Protocol, Training, parse_protocol, split, whole
 
 _ENDINGS = (".dat", ".txt", ".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
 _BESIDE = ("movies.dat", "users.dat", "movies.csv", "links.csv", "tags.csv", "readme.txt")
@@ -99,6 +100,16 @@ def read_test(
     if protocol.name == "next-item" and protocol.value is None and parts.test:
         return whole(_read(parts.test, path, preparation, options))
     return split(_read(parts.train, path, preparation, options), protocol).held_out
+
+
+def describe(training: Training, protocol: Protocol, preparation: Preparation) -> dict[str, Any]:
+    """Return what a manifest says about its data, enough for an evaluation to hold out the same clicks again."""
+    return {**training.clicks.summary(), "protocol": str(protocol), "preparation": asdict(preparation)}
+
+
+def read_description(data: Mapping[str, Any]) -> tuple[Protocol, Preparation]:
+    """Return the protocol and the preparation that a manifest's `data` describes, or the defaults."""
+    return parse_protocol(data.get("protocol", "next-item")), Preparation(**data.get("preparation", {}))
 
 
 def join(logs: Sequence[ClickLog], name: str) -> ClickLog:

@@ -113,8 +113,8 @@ def split(log: ClickLog, protocol: Protocol) -> Split:
         parts = last_share(log, DEFAULT_SHARE if protocol.value is None else protocol.value)
     if len(parts.before) == 0 or parts.held_out.cases == 0:
         raise DataError(
-            f"{log.name} has {len(log)} clicks in {log.sessions} sessions: {protocol} leaves {len(parts.before)} to learn "
-            f"from and {parts.held_out.cases} to predict; take more data or another protocol"
+            f"{log.name} has {len(log)} clicks in {log.sessions} sessions: {protocol} leaves {len(parts.before)} to "
+            f"learn from and {parts.held_out.cases} to predict; take more data or another protocol"
         )
     return parts
 

@@ -1,0 +1,94 @@
+"""A bundle's figures: from the very lists that a worker would show, or from dense scores of its own encoder."""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.bundle import Bundle
+from serving.control import Control
+from serving.encoders import Reading
+from serving.process import Processed, Sourced, process
+from serving.recommender import Recommender
+from serving.session import Interaction, Moment, SessionState
+from serving.settings import Exclude, ServingSettings
+from training.data.log import ClickLog
+from training.data.sequences import Rows
+from training.data.splits import HeldOut, first_clicks
+from training.evaluation.dense import Evaluated
+
+_BATCH = 256
+
+
+def evaluate_served(bundle: Bundle, held_out: HeldOut, *, exclude: Exclude, k: int) -> Evaluated:
+    """Replay held-out clicks in time order through `serving.process` and look for each in the list shown before it.
+
+    This is the prequential hit that a worker counts: for the same clicks the figures are the same.
+    The log is taken as cut into sessions already, so no further gap cuts it.
+    """
+    recommender = Recommender(bundle, serving_settings(bundle, exclude, k))
+    targets = held_out.targets & ~first_clicks(held_out.log.frame)
+    ranks: list[int] = []
+    lists: list[list[str]] = []
+    shown: dict[str, list[str]] = {}
+    for processed in replay(held_out.log, recommender):
+        # A hit belongs to each click that is not its session's first, in order.
+        ranks.extend(hit.rank for hit in processed.hits)
+        for served in processed.lists:
+            if (before := shown.get(served.click.session_id)) is not None:
+                lists.append(before)
+            shown[served.click.session_id] = [item.item_id for item in served.recommendation.items]
+    wanted = targets[~first_clicks(held_out.log.frame)]
+    top = np.zeros((int(wanted.sum()), k), dtype=np.int64)
+    for place, case in enumerate(np.flatnonzero(wanted)):
+        rows = bundle.catalogue.rows(lists[case])
+        top[place, : len(rows)] = rows
+    return Evaluated(np.array(ranks, dtype=np.int64)[wanted], top)
+
+
+def serving_settings(bundle: Bundle, exclude: Exclude, k: int) -> ServingSettings:
+    """Return a worker's settings for lists of k over a log that is cut into sessions already."""
+    length = max(ServingSettings().session_length, bundle.manifest.encoder.window)
+    return ServingSettings(exclude=exclude, list_size=k, session_gap_s=math.inf, session_length=length)
+
+
+def replay(log: ClickLog, recommender: Recommender, control: Control | None = None) -> Iterator[Processed]:
+    """Process a log's clicks in time order, batch by batch, each session's state carried on."""
+    states: dict[str, SessionState] = {}
+    clicks = (Sourced(click, offset, click.timestamp_ms) for offset, click in enumerate(log.clicks()))
+    while batch := list(islice(clicks, _BATCH)):
+        known = {c.click.session_id: states[c.click.session_id] for c in batch if c.click.session_id in states}
+        processed = process(known, batch, recommender, control or Control())
+        states.update(processed.states)
+        yield processed
+
+
+class BundleScorer:
+    """A bundle's dense scores: its encoder's session vector times all item vectors, without index and lists."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.name = bundle.manifest.encoder.kind
+        self._bundle = bundle
+        # The encoder asks for interactions; here an interaction's "item id" is its row.
+        self._of_row = [Interaction(str(row), "view", 0, 0) for row in range(len(bundle.catalogue) + 1)]
+
+    def scores(self, prefixes: Sequence[Rows]) -> npt.NDArray[np.float32]:
+        """Return inner products `[B, N + 1]`; popularity where a session's window has no known item."""
+        readings = [self._reading(rows) for rows in prefixes]
+        vectors = [found[0] for found in self._bundle.encoder.encode(readings, _rows_of)]
+        scores = np.empty((len(prefixes), len(self._bundle.vectors)), dtype=np.float32)
+        known = np.array([vector is not None for vector in vectors], dtype=np.bool_)
+        scores[~known] = self._bundle.popularity
+        if known.any():
+            scores[known] = np.stack([vector for vector in vectors if vector is not None]) @ self._bundle.vectors.T
+        return scores
+
+    def _reading(self, rows: Rows) -> Reading:
+        interactions = [self._of_row[row] for row in rows.tolist()]
+        return Reading([Moment(interactions, len(interactions), len(interactions))], [])
+
+
+def _rows_of(interactions: Sequence[Interaction]) -> list[int]:
+    return [row for row in (int(interaction.item_id) for interaction in interactions) if row]
