@@ -186,6 +186,9 @@ def _sentence(error: Exception) -> str:
                 f"this command needs {module}, which is not installed here; in a clone of nextclick run"
                 f" `{sys.executable} -m pip install '.[{extra}]'`"
             )
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"the operating system refused: {error.strerror}{where}; with --debug the command shows where"
     found = " ".join(f"{type(error).__name__}: {error}".split())
     return f"this is a bug in nextclick ({found}); run the same command again with --debug and report what it prints"
 
