@@ -5,6 +5,7 @@
 - serving.errors.NextclickError, exit code 1
   - BrokerError: Kafka cannot be reached, or refuses what was asked; check the address, the credentials, the broker
   - TopicError: a topic is missing or is not as the settings say; `nextclick topics check` tells all of them
+  - PublishError: Kafka did not take a record; the worker ends, and reads the events again when it is started
 """
 
 from serving.errors import NextclickError, WrongUse
@@ -20,3 +21,7 @@ class BrokerError(NextclickError):
 
 class TopicError(NextclickError):
     """A topic is missing, or is not as the settings say."""
+
+
+class PublishError(NextclickError):
+    """Kafka did not take a record of the worker's."""

@@ -87,6 +87,12 @@ class WorkerSettings(Group):
     shutdown_timeout_s: float = Field(10.0, gt=0, le=3600)
     """After SIGTERM, the batch in hand is finished and committed within so long. Seconds."""
 
+    broker_wait_s: float = Field(30.0, ge=0, le=3600)
+    """A worker that starts waits so long for Kafka to answer, then ends with an error. Seconds."""
+
+    expiry_grace_s: float = Field(300.0, ge=0, le=604_800)
+    """A session leaves the memory so long after its gap, in event time; later events find it gone. Seconds."""
+
     @model_validator(mode="after")
     def _heartbeats_fit_the_timeout(self) -> Self:
         if self.heartbeat_interval_s * 2 >= self.session_timeout_s:

@@ -1,0 +1,157 @@
+"""The Faust application: its topics, its table and its agent, all named here."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any
+
+import faust
+
+from serving.control import Control
+from serving.recommender import Recommender
+from stream import transport
+from stream.metrics import Metrics
+from stream.pipeline.compute import Computer
+from stream.pipeline.drain import batches
+from stream.pipeline.pipeline import Pipeline
+from stream.settings import Settings
+from stream.state.table import TABLE, SessionTable, Source
+from stream.transport.credentials import credentials
+
+AGENT = "recommend"
+# Room for two seconds of a burst: Faust sleeps for one whenever every partition is paused because a buffer is full.
+BUFFERED_EVENTS = 65_536
+LOG = logging.getLogger(__name__)
+
+
+@dataclass
+class Failure:
+    """The error that ends the process. The first one counts; what follows it is its consequence."""
+
+    error: Exception | None = None
+    happened: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def set(self, error: Exception) -> None:
+        """End the process with this error. No event is acknowledged after it."""
+        if self.error is None:
+            self.error = error
+            self.happened.set()
+
+
+@dataclass(frozen=True)
+class Application:
+    """A Faust application and what belongs to it."""
+
+    faust: faust.App
+    table: SessionTable
+    computer: Computer
+    pipeline: Pipeline
+    agent: Any
+    failure: Failure
+    bundle_id: str
+
+
+def create_app(
+    settings: Settings,
+    recommender: Recommender,
+    *,
+    source: Source,
+    executor: Executor,
+    metrics: Metrics,
+    control: Callable[[], Control] = Control,
+    broker: str | None = None,
+) -> Application:
+    """Put a worker's application together; nothing is connected before it is started.
+
+    Args:
+        settings: of this process.
+        recommender: makes the lists.
+        source: what was found out about the clicks topic.
+        executor: one thread for encoder and index.
+        metrics: gets all figures.
+        control: returns what operators have told so far.
+        broker: a Faust URL instead of the one that the settings make; the tests' own transport has one.
+
+    """
+    failure = Failure()
+    app = faust.App(settings.worker.app_id, **faust_settings(settings, broker), Table=SessionTable)
+    clicks = app.topic(
+        settings.topics.clicks,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+        allow_empty=True,
+    )
+    table: SessionTable = app.Table(
+        TABLE,
+        key_type=bytes,
+        value_type=bytes,
+        partitions=source.partitions,
+        source=source,
+        silence_ms=(settings.serving.session_gap_s + settings.worker.expiry_grace_s) * 1000,
+        metrics=metrics,
+        on_failure=failure.set,
+    )
+    computer = Computer(recommender, lambda partition, key: table.shard(partition).get(key), source.partitions)
+    pipeline = Pipeline(
+        app, table, computer, topics=settings.topics, control=control, metrics=metrics, executor=executor
+    )
+
+    async def recommend(stream: Any) -> None:
+        async for events in batches(app, stream, settings.worker.batch_max_events):
+            # Faust would restart an agent that raises, and go on behind the events that it did not finish.
+            if failure.error is None:
+                try:
+                    await pipeline.handle(events)
+                except Exception as error:
+                    LOG.debug("batch failed", exc_info=True)
+                    failure.set(error)
+
+    agent = app.agent(clicks, name=AGENT)(recommend)
+    return Application(app, table, computer, pipeline, agent, failure, recommender.bundle.id)
+
+
+def faust_settings(settings: Settings, broker: str | None = None) -> dict[str, Any]:
+    """Return what Faust is told."""
+    transport.register()
+    kafka, worker = settings.kafka, settings.worker
+    return {
+        "broker": broker or ";".join(f"{transport.SCHEME}://{server}" for server in kafka.servers),
+        "broker_credentials": credentials(kafka),
+        # Faust reads its own variables over these arguments; with a prefix that nobody uses it finds none.
+        "env_prefix": "NEXTCLICK_FAUST_",
+        "autodiscover": False,
+        "datadir": worker.data_dir,
+        # Health is our own; Faust's pages would show the table to whoever asks.
+        "web_enabled": False,
+        # Only a name here: the assignor wants it to differ between workers.
+        "canonical_url": f"http://worker-{uuid.uuid4().hex}",
+        # `nextclick topics create` makes topics, with the right policies; a worker makes none.
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "store": "memory://",
+        # A standby of a table in memory is read anew anyway when it takes over.
+        "table_standby_replicas": 0,
+        "key_serializer": "raw",
+        "value_serializer": "raw",
+        "processing_guarantee": "at_least_once",
+        "stream_buffer_maxsize": BUFFERED_EVENTS,
+        # A rebalance and a stop wait for the batch in hand.
+        "stream_wait_empty": True,
+        "broker_commit_interval": worker.commit_interval_s,
+        "broker_max_poll_records": 2_000,
+        # An idle worker would leave the group after this and never come back.
+        "broker_max_poll_interval": 86_400.0,
+        "broker_session_timeout": worker.session_timeout_s,
+        "broker_heartbeat_interval": worker.heartbeat_interval_s,
+        "broker_request_timeout": max(60.0, worker.session_timeout_s),
+        "broker_rebalance_timeout": max(60.0, worker.session_timeout_s),
+        "consumer_auto_offset_reset": "earliest",
+        # For a connection that hangs; what was not taken is sent again until it is.
+        "producer_request_timeout": 60.0,
+        "producer_max_request_size": 8 * 2**20,
+    }

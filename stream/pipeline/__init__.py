@@ -1,0 +1,1 @@
+"""From a batch of records to acknowledged lists, states and dead letters."""

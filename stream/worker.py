@@ -1,0 +1,162 @@
+"""A worker process, from its settings to its exit code."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, NoReturn, TypeVar
+
+from serving.bundle import load_bundle
+from serving.errors import NextclickError, WrongUse
+from serving.recommender import Recommender
+from stream.app import Application, create_app
+from stream.errors import BrokerError
+from stream.health import Health, HealthServer
+from stream.metrics import Metrics
+from stream.observer import Observer
+from stream.preflight import find_source
+from stream.settings import Settings
+from stream.transport.offsets import abandon
+
+# What must be there before the worker is ready, in the order in which it comes.
+PARTS = ("bundle", "topics", "tables")
+# How long a worker that has failed may take to leave its group; the others then need not wait for its session to end.
+LEAVE_S = 5.0
+LOG = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+def run_worker(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; return after a clean stop.
+
+    Raises:
+        NextclickError: what keeps the worker from serving, or what ended it.
+
+    """
+    if settings.worker.bundle is None:
+        raise WrongUse("a worker needs a bundle to serve from: give --bundle DIR, or set worker.bundle")
+    LOG.info("settings %s", settings.model_dump_json())  # secrets are masked
+    metrics, health = Metrics(), Health(PARTS)
+    server = HealthServer(settings.monitoring.host, settings.monitoring.port, health, metrics.registry)
+    observer = Observer(health, metrics, server.url)
+    with contextlib.closing(server), ThreadPoolExecutor(1, "serving") as executor:
+        asyncio.run(_Worker(settings, metrics, health, observer, executor).run())
+
+
+class _Worker:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, health: Health, observer: Observer, executor: Executor
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._health = health
+        self._observer = observer
+        self._executor = executor
+        self._asked_to_stop = asyncio.Event()
+
+    async def run(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
+        async with _background(self._observer.run()):
+            recommender = await self._unless_stopped(self._load)
+            self._health.set("bundle", True)
+            source = await self._unless_stopped(lambda: find_source(self._settings))
+            self._health.set("topics", True)
+            application = create_app(
+                self._settings, recommender, source=source, executor=self._executor, metrics=self._metrics
+            )
+            await self._unless_stopped(application.computer.warm_up)
+            self._observer.application = application
+            await self._serve(application)
+
+    def _on_signal(self, number: int) -> None:
+        LOG.info("stopping signal=%s", signal.Signals(number).name)
+        if self._asked_to_stop.is_set():
+            _exit("asked to stop twice", code=1)
+        self._asked_to_stop.set()
+        _exit_after(self._settings.worker.shutdown_timeout_s, "worker.shutdown_timeout_s is over")
+
+    def _load(self) -> Recommender:
+        assert self._settings.worker.bundle is not None
+        bundle = load_bundle(self._settings.worker.bundle)
+        recipe = str(bundle.manifest.recipe.get("name", ""))
+        self._metrics.bundle.labels(bundle.id, bundle.manifest.encoder.kind, recipe).set(1)
+        LOG.info("bundle loaded bundle=%s items=%d directory=%s", bundle.id, len(bundle.catalogue), bundle.directory)
+        return Recommender(bundle, self._settings.serving)
+
+    async def _unless_stopped(self, call: Callable[[], Result]) -> Result:
+        """Run a call that blocks, in the serving thread. A signal ends the process: there is nothing to lose yet."""
+        calling = asyncio.get_running_loop().run_in_executor(self._executor, call)
+        async with _background(self._asked_to_stop.wait()) as stopping:
+            await asyncio.wait({calling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not calling.done():
+            _exit("stopped before it served", code=0)
+        return await calling
+
+    async def _serve(self, application: Application) -> None:
+        """Run Faust until a signal, a failure of ours, or one of its own; then stop it."""
+        app, failure = application.faust, application.failure
+        async with (
+            _background(self._asked_to_stop.wait()) as stopping,
+            _background(failure.happened.wait()) as failing,
+            _background(_run_faust(application)) as running,
+        ):
+            await asyncio.wait({running, stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
+            if failure.error is not None:
+                LOG.error("worker fails error=%r", failure.error)
+                _exit_after(LEAVE_S, "leaving the group took too long")
+                abandon(app)
+            # The batch in hand ends, offsets are committed, the group is left. It cannot be cancelled; a timer ends it.
+            await app.stop()
+        if failure.error is not None:
+            raise failure.error
+        LOG.info("stopped")
+
+
+async def _run_faust(application: Application) -> None:
+    """Start the application, which takes until its table is recovered, and return when it has stopped or crashed."""
+    app = application.faust
+    try:
+        await app.start()
+        await app.wait()
+    except Exception as error:
+        application.failure.set(_broke(error))
+    if app.crash_reason is not None:
+        application.failure.set(_broke(app.crash_reason))
+
+
+def _broke(error: BaseException) -> NextclickError:
+    if isinstance(error, NextclickError):
+        return error
+    broken = BrokerError(
+        f"the connection to Kafka broke down ({error!r}); the events in hand are read again by the next worker"
+    )
+    broken.__cause__ = error
+    return broken
+
+
+@contextlib.asynccontextmanager
+async def _background(work: Coroutine[Any, Any, Any]) -> AsyncIterator["asyncio.Task[Any]"]:
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+
+
+def _exit_after(seconds: float, reason: str) -> None:
+    """End the process when it has not ended by then: stopping Faust can hang, and cannot be cancelled."""
+    timer = threading.Timer(seconds, _exit, [reason, 1])
+    timer.daemon = True
+    timer.start()
+
+
+def _exit(reason: str, code: int) -> NoReturn:
+    LOG.log(logging.ERROR if code else logging.INFO, "process ends at once reason=%r", reason)
+    logging.shutdown()
+    os._exit(code)
