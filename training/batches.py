@@ -94,3 +94,12 @@ def make_batch(windows: Windows, chosen: Ints) -> Batch:
     targets = np.where(real, windows.rows[place + 1], 0)
     mask = real & (place + 1 >= first[:, None])
     return Batch(*map(torch.from_numpy, (items, lengths, targets, mask)))
+
+
+def pad(sessions: Sequence[Rows]) -> tuple[Tensor, Tensor]:
+    """Return sessions as items `[B, L]`, padded with 0 to the longest, and lengths `[B]`, at least 1; both int64."""
+    lengths = torch.tensor([max(1, len(session)) for session in sessions])
+    items = torch.zeros(len(sessions), int(lengths.max()), dtype=torch.int64)
+    for i, session in enumerate(sessions):
+        items[i, : len(session)] = torch.from_numpy(session)
+    return items, lengths

@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 from torch import Tensor
 
+from serving import ranks
+from serving.errors import WrongUse
 from training.batches import Batch, Windows, epoch_batches
 from training.checkpoint import Checkpoint, save_checkpoint
 from training.checks import above, at_least
@@ -28,6 +31,9 @@ from training.errors import TrainingError
 from training.losses import Loss
 from training.models import SessionEncoder
 from training.optimizer import OptimizerConfig, learning_rate, make_optimizer
+
+MONITORED_AT = 20
+"""Length of the lists in validation."""
 
 # Before this share of a time budget is used, its pace says little about the rest: libraries are still warming up.
 BUDGET_TRIAL = 0.1
@@ -43,12 +49,15 @@ class LoopConfig:
     patience: int = 3
     """Epochs without a better validation figure after which training stops; the best weights are kept."""
     monitor: str = "ndcg@20"
-    """The validation figure that decides, one of `serving.ranks.summary` at 20."""
+    """The validation figure that decides, one of `serving.ranks.summary`."""
     threads: int = 2
     """CPU threads of torch; another number rounds differently."""
 
     def __post_init__(self) -> None:
         at_least(1, epochs=self.epochs, batch_targets=self.batch_targets, patience=self.patience, threads=self.threads)
+        known = ranks.summary(np.zeros(0, dtype=np.int64), MONITORED_AT)
+        if self.monitor not in known:
+            raise WrongUse(f"monitor {self.monitor!r} is no validation figure; there are {', '.join(known)}")
 
 
 class Epoch(msgspec.Struct):

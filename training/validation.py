@@ -18,6 +18,7 @@ from torch import Tensor
 from serving import ranks as metrics
 from serving.ranks import Ranks
 from serving.settings import Exclude
+from training.batches import pad
 from training.data.sequences import Rows, Vocabulary, split_by_session, to_sequences, training_windows
 from training.data.splits import HeldOut
 from training.models import SessionEncoder
@@ -95,10 +96,7 @@ def validation_figures(encoder: SessionEncoder, validation: ValidationSet, k: in
 
 
 def _ranks(encoder: SessionEncoder, items_VD: Tensor, windows: Sequence[_Window], exclude: Exclude) -> Ranks:
-    lengths_B = torch.tensor([max(1, len(window.known)) for window in windows])
-    items_BL = torch.zeros(len(windows), int(lengths_B.max()), dtype=torch.int64)
-    for i, window in enumerate(windows):
-        items_BL[i, : len(window.known)] = torch.from_numpy(window.known)
+    items_BL, lengths_B = pad([window.known for window in windows])
     vectors_BLD = encoder(items_BL, lengths_B)
     predictions = [
         (i, read, event) for i, w in enumerate(windows) for read, event in zip(w.reads, w.events, strict=True)

@@ -11,6 +11,11 @@ CONFIGS: dict[str, type[EncoderConfig]] = {GRU.kind: GRUConfig, LSTM.kind: LSTMC
 """Configurations by the name of their encoder."""
 
 
+def kind_of(config: EncoderConfig) -> str:
+    """Return the name of the encoder that a configuration is for."""
+    return next(kind for kind, known in CONFIGS.items() if isinstance(config, known))
+
+
 def build_encoder(config: EncoderConfig, items: int) -> SessionEncoder:
     """Return a freshly initialised encoder for a catalogue of `items` items (without padding), from torch's RNG."""
     match config:
@@ -30,4 +35,5 @@ __all__ = [
     "LSTMConfig",
     "SessionEncoder",
     "build_encoder",
+    "kind_of",
 ]

@@ -1,0 +1,76 @@
+"""`--set key=value`: another value for one parameter of a recipe."""
+
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+
+from serving.errors import WrongUse
+from training.models import CONFIGS
+from training.recipes.recipe import Recipe
+
+
+def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
+    """Return the recipe with each `key=value` applied in turn, such as `model.dim=64`; `model=lstm` changes the kind.
+
+    Raises:
+        WrongUse: no such key (the known ones are listed), or a value that does not fit it.
+
+    """
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise WrongUse(f"--set {assignment} has no value: write --set key=value, such as --set model.dim=64")
+        recipe = _assigned(recipe, key.strip(), text.strip())
+    return recipe
+
+
+def parameters(recipe: Recipe) -> dict[str, Any]:
+    """Return what `override` can change in this recipe, by key."""
+    return {key: value for key, value in _leaves(recipe) if key != "name"}
+
+
+def _assigned(recipe: Recipe, key: str, text: str) -> Recipe:
+    if key == "model":
+        return replace(recipe, model=_other_model(recipe, text))
+    known = parameters(recipe)
+    if key not in known:
+        listed = ", ".join(f"{name}={_text(value)}" for name, value in known.items())
+        raise WrongUse(f"recipe {recipe.name} has no parameter {key!r}; it has model={'|'.join(CONFIGS)}, {listed}")
+    group, _, name = key.rpartition(".")
+    owner: Any = getattr(recipe, group) if group else recipe
+    changed = replace(owner, **{name: _value(key, text, get_type_hints(type(owner))[name])})
+    return replace(recipe, **{group: changed}) if group else changed
+
+
+def _other_model(recipe: Recipe, kind: str) -> Any:
+    """Return the configuration of another encoder, with the values that both have in common."""
+    if kind not in CONFIGS:
+        raise WrongUse(f"there is no model {kind!r}; there are {', '.join(CONFIGS)}")
+    wanted = CONFIGS[kind]
+    shared = {f.name for f in fields(wanted)} & {f.name for f in fields(recipe.model)}
+    return wanted(**{name: getattr(recipe.model, name) for name in shared})
+
+
+def _value(key: str, text: str, wanted: Any) -> Any:
+    """Return the text as a value of the wanted type; `none` is None where it is no name of its own."""
+    try:
+        return msgspec.convert(text, wanted, strict=False)
+    except msgspec.ValidationError as error:
+        if text.lower() == "none" and type(None) in get_args(wanted):
+            return None
+        raise WrongUse(f"--set {key}={text}: {error}") from error
+
+
+def _leaves(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    leaves: list[tuple[str, Any]] = []
+    for field in fields(value):
+        inner = getattr(value, field.name)
+        key = prefix + field.name
+        leaves += _leaves(inner, f"{key}.") if is_dataclass(inner) else [(key, inner)]
+    return leaves
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,42 @@
+"""A recipe: everything that decides what a training gives, but the data and the seed."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from serving.settings import Exclude
+from training.checks import at_least
+from training.data.clean import Preparation
+from training.loop import LoopConfig
+from training.losses import LossConfig
+from training.models import EncoderConfig, kind_of
+from training.optimizer import OptimizerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train one bundle."""
+
+    name: str
+    protocol: str = "next-item"
+    """What is kept away for tests, and by the same rule for validation (`training.data.splits`)."""
+    preparation: Preparation = field(default_factory=Preparation)
+    """How clicks become sessions."""
+    model: EncoderConfig
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    window: int = 50
+    """Events of a session that the encoder reads at most, in training and in the stream."""
+    exclude: Exclude = "current"
+    """What lists leave out in validation; the stream has its own setting."""
+    index: str = "Flat"
+    """FAISS's factory string."""
+
+    def __post_init__(self) -> None:
+        at_least(2, window=self.window)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return all of it as JSON-able values, with the model's kind; goes into manifest and checkpoint."""
+        tree = asdict(self)
+        tree["model"] = {"kind": kind_of(self.model), **tree["model"]}
+        return tree

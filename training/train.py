@@ -1,0 +1,217 @@
+"""From a recipe and a click log to a bundle."""
+
+import functools
+import importlib.metadata
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from serving.bundle import Bundle, BundleContents, EncoderSpec, write_bundle
+from serving.errors import WrongUse
+from training.batches import Windows, cut_windows
+from training.checkpoint import CHECKPOINT, load_checkpoint
+from training.curve import write_curve
+from training.data.log import ClickLog
+from training.data.sequences import Rows, Vocabulary, build_vocabulary, popularity, to_sequences
+from training.data.splits import Training
+from training.determinism import deterministic, seeded
+from training.errors import DataError
+from training.export import check_parity, export_step
+from training.loop import MONITORED_AT, Progress, Report, Trainer
+from training.losses import Loss
+from training.models import SessionEncoder, build_encoder
+from training.recipes.recipe import Recipe
+from training.validation import make_validation, validation_figures
+
+PARITY_SESSIONS = 1000
+GOLDEN_SESSIONS = 8
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gave."""
+
+    bundle: Bundle
+    progress: Progress
+
+
+def checkpoints_of(out: Path) -> Path:
+    """Return the checkpoint folder of a bundle that is or will be at `out`: beside it."""
+    return out.with_name(out.name + ".checkpoint")
+
+
+def curve_of(out: Path) -> Path:
+    """Return the file of the loss curve of a bundle at `out`: beside it."""
+    return out.with_name(out.name + ".curve.png")
+
+
+def train_bundle(
+    recipe: Recipe,
+    training: Training,
+    *,
+    seed: int,
+    out: Path,
+    resume: bool = False,
+    max_seconds: float | None = None,
+    report: Callable[[Report], None] = lambda _: None,
+) -> Trained:
+    """Train by a recipe and write a bundle at `out`, its loss curve and its checkpoint beside it.
+
+    `training` is what `training.data.dataset.read_training` gives for the recipe's protocol and preparation. With
+    `resume`, go on from the checkpoint beside `out`. `max_seconds` shortens the plan to what fits (`Trainer`).
+
+    Raises:
+        WrongUse: `out` exists, or the checkpoint of an unfinished run stands there and `resume` is False.
+        DataError: there is nothing to learn from.
+        CheckpointError: `resume` finds no checkpoint of this very training.
+        TrainingError: the training diverged, or the export differs from it.
+
+    """
+    _check_free(out, resume)
+    clicks = training.clicks
+    vocabulary = build_vocabulary(clicks.frame)
+    sessions = to_sequences(clicks.frame, vocabulary)
+    windows = cut_windows(sessions, recipe.window)
+    if windows.targets == 0:
+        raise DataError(f"{clicks.name} has no session of two clicks to learn from; check how its sessions are named")
+    trainer = _trainer(recipe, training, vocabulary, sessions, windows, seed)
+    trainer.checkpoints, trainer.max_seconds, trainer.report = checkpoints_of(out), max_seconds, report
+    if resume:
+        trainer.resume(load_checkpoint(checkpoints_of(out), trainer.identity))
+    progress = trainer.run()
+    contents = _contents(recipe, training, vocabulary, sessions, trainer.encoder, progress, seed)
+    bundle = write_bundle(out, contents)
+    write_curve(curve_of(out), progress, recipe.loop.monitor)
+    return Trained(bundle, progress)
+
+
+def _check_free(out: Path, resume: bool) -> None:
+    if out.exists():
+        raise WrongUse(f"{out} exists already; bundles are never overwritten: name another directory")
+    if not resume and (checkpoints_of(out) / CHECKPOINT).exists():
+        raise WrongUse(
+            f"{checkpoints_of(out)} holds the checkpoint of an earlier training: go on from it with --resume, "
+            "or remove it"
+        )
+
+
+def _trainer(
+    recipe: Recipe,
+    training: Training,
+    vocabulary: Vocabulary,
+    sessions: Sequence[Rows],
+    windows: Windows,
+    seed: int,
+) -> Trainer:
+    """Put the parts of a training together, with freshly initialised weights."""
+    validation = make_validation(training.validation, vocabulary, window=recipe.window, exclude=recipe.exclude)
+    with deterministic(recipe.loop.threads):
+        seeded(seed, 0)
+        encoder = build_encoder(recipe.model, len(vocabulary))
+    return Trainer(
+        encoder=encoder,
+        windows=windows,
+        loss=Loss(recipe.loss, torch.from_numpy(popularity(sessions, len(vocabulary)))),
+        validate=lambda encoder: validation_figures(encoder, validation, MONITORED_AT),
+        config=recipe.loop,
+        optimizer=recipe.optimizer,
+        seed=seed,
+        identity={"recipe": recipe.parameters(), "seed": seed, "clicks": training.clicks.fingerprint},
+    )
+
+
+def _contents(
+    recipe: Recipe,
+    training: Training,
+    vocabulary: Vocabulary,
+    sessions: Sequence[Rows],
+    encoder: SessionEncoder,
+    progress: Progress,
+    seed: int,
+) -> BundleContents:
+    """Export the encoder, prove the export, and describe it all."""
+    step = export_step(encoder)
+    check_parity(encoder, step, _spread(sessions, PARITY_SESSIONS), recipe.window)
+    inputs = encoder.input_vectors()
+    return BundleContents(
+        encoder=EncoderSpec(
+            kind=encoder.kind,
+            form=encoder.form,
+            input_dim=encoder.input_dim,
+            dim=encoder.dim,
+            state_size=encoder.state_size,
+            window=recipe.window,
+        ),
+        encoder_onnx=step,
+        item_ids=vocabulary.item_ids,
+        vectors=encoder.item_vectors().detach().numpy(),
+        input_vectors=None if inputs is None else inputs.detach().numpy(),
+        popularity=popularity(sessions, len(vocabulary)),
+        titles=_titles(training.clicks, vocabulary),
+        index_factory=recipe.index,
+        recipe=recipe.parameters(),
+        seed=seed,
+        code_revision=code_revision(),
+        data=_data(training),
+        metrics=_metrics(recipe, training, progress),
+        golden_sessions=[
+            [vocabulary.item_ids[row - 1] for row in session.tolist()] for session in _spread(sessions, GOLDEN_SESSIONS)
+        ],
+    )
+
+
+def _spread(sessions: Sequence[Rows], count: int) -> list[Rows]:
+    """Return up to `count` sessions of two clicks or more, evenly spread over the data, the longest one first."""
+    usable = [session for session in sessions if len(session) > 1]
+    every = max(1, len(usable) // count)
+    return [max(usable, key=len), *usable[::every]][:count]
+
+
+def _titles(clicks: ClickLog, vocabulary: Vocabulary) -> list[str] | None:
+    titles = clicks.titles
+    return None if titles is None else [titles.get(item_id, item_id) for item_id in vocabulary.item_ids]
+
+
+def _data(training: Training) -> dict[str, Any]:
+    return {"training": training.clicks.summary(), "validation": training.validation.log.summary()}
+
+
+def _metrics(recipe: Recipe, training: Training, progress: Progress) -> dict[str, Any]:
+    best = progress.best()
+    assert best is not None  # a training that ended has an epoch
+    return {
+        "validation": {
+            "protocol": recipe.protocol,
+            "exclude": recipe.exclude,
+            "cases": training.validation.cases,
+            "epoch": best.number,
+            "epochs": len(progress.epochs),
+            "loss": best.loss,
+            **best.validation,
+        }
+    }
+
+
+@functools.cache
+def code_revision() -> str:
+    """Return the installed version and, in a clone, its commit."""
+    version = importlib.metadata.version("nextclick")
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():  # installed, perhaps inside somebody else's repository
+        return version
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return version
+    return f"{version}+{described.stdout.strip()}"
