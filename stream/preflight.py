@@ -30,8 +30,8 @@ def find_source(settings: Settings) -> Source:
     partitions = {name: len(topic["partitions"]) for name, topic in found.items()}
     if partitions[changelog] != partitions[topics.clicks]:
         raise TopicError(
-            f"topic {topics.clicks} has {partitions[topics.clicks]} partitions, {changelog} has {partitions[changelog]}, "
-            f"but states are kept by partition: the two must be equal. Delete {changelog} and run "
+            f"topic {topics.clicks} has {partitions[topics.clicks]} partitions, {changelog} {partitions[changelog]}, "
+            f"but states are kept by partition, so they must be equal. Delete {changelog} and run "
             "`nextclick topics create`, or set worker.app_id to a new name; both begin with empty sessions"
         )
     return Source(topics.clicks, partitions[topics.clicks], _topic_id(found[topics.clicks]))
