@@ -7,7 +7,6 @@ before or the one after, whole.
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +55,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     )
     _replace(directory / document.tensors_file, raw)
     _replace(directory / CHECKPOINT, msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2))
-    for stale in directory.glob("*.safetensors"):
+    for stale in directory.glob("?" * 16 + ".safetensors"):
         if stale.name != document.tensors_file:
             stale.unlink()
 
@@ -119,13 +118,10 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _replace(path: Path, raw: bytes) -> None:
-    descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
+    # One name for all that is unfinished, so that a killed process leaves at most one such file, and not for long.
+    unfinished = path.with_name(".unfinished")
+    with unfinished.open("wb") as file:
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)

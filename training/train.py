@@ -71,7 +71,7 @@ def train_bundle(
         TrainingError: the training diverged, or the export differs from it.
 
     """
-    _check_free(out, resume)
+    check_free(out, resume)
     clicks = training.clicks
     vocabulary = build_vocabulary(clicks.frame)
     sessions = to_sequences(clicks.frame, vocabulary)
@@ -89,7 +89,13 @@ def train_bundle(
     return Trained(bundle, progress)
 
 
-def _check_free(out: Path, resume: bool) -> None:
+def check_free(out: Path, resume: bool) -> None:
+    """Refuse an `out` that exists, and a checkpoint beside it that would be lost.
+
+    Raises:
+        WrongUse: either of them.
+
+    """
     if out.exists():
         raise WrongUse(f"{out} exists already; bundles are never overwritten: name another directory")
     if not resume and (checkpoints_of(out) / CHECKPOINT).exists():

@@ -1,7 +1,61 @@
-"""The command `nextclick train`."""
+"""The command `nextclick train`: a recipe, a click log and a seed give a bundle."""
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="quick, serenade_sample or rsc15_100k.")],
+    data: Annotated[Path, typer.Option("--data", metavar="PATH", help="A click log, or a directory with its parts.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The bundle; it must not exist yet.")],
+    seed: Annotated[int, typer.Option(help="The same seed, data and code give the same bundle.")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another value for a parameter; repeatable.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside DIR.")] = False,
+    max_seconds: Annotated[
+        float | None, typer.Option(metavar="S", help="Shorten the training to what fits into this time.")
+    ] = None,
+) -> None:
+    """Train an encoder and write it as a bundle, which `nextclick worker` serves.
+
+    Beside DIR it leaves the loss curve (DIR.curve.png) and a checkpoint (DIR.checkpoint). The test part of the data
+    is never read; the figures printed are those of the validation part.
+
+    Examples:
+        nextclick train quick --data shop.jsonl --out bundles/shop
+        nextclick train quick --data shop.jsonl --set model=lstm --set model.hidden=64 --out bundles/lstm
+
+    """
+    from rich.console import Console
+
+    from training.data.dataset import read_training
+    from training.data.splits import parse_protocol
+    from training.progress import shown_progress
+    from training.recipes import find_recipe, override
+    from training.train import check_free, curve_of, train_bundle
+
+    chosen = override(find_recipe(recipe), settings or [])
+    check_free(out, resume)
+    training = read_training(data, parse_protocol(chosen.protocol), chosen.preparation)
+    clicks = training.clicks
+    console = Console(stderr=True)
+    console.print(f"{clicks.name}: {len(clicks)} clicks, {clicks.sessions} sessions, {clicks.items} items")
+    with shown_progress(console, chosen.loop.monitor) as report:
+        trained = train_bundle(
+            chosen, training, seed=seed, out=out, resume=resume, max_seconds=max_seconds, report=report
+        )
+    figures = trained.bundle.manifest.metrics["validation"]
+    typer.echo(
+        f"validation, {figures['cases']} clicks, {figures['exclude']} excluded: "
+        + ", ".join(f"{name} {figures[name]:.4f}" for name in ("recall@20", "mrr@20", "ndcg@20"))
+        + f" (epoch {figures['epoch']} of {figures['epochs']})"
+    )
+    typer.echo(f"bundle {trained.bundle.id} in {out}, loss curve in {curve_of(out)}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to `nextclick`."""
+    app.command()(train)

@@ -1,0 +1,33 @@
+"""Showing a training in a terminal: a bar with the time left, a line for each epoch; plain lines elsewhere."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from training.loop import Report
+
+
+@contextmanager
+def shown_progress(console: Console, monitor: str) -> Iterator[Callable[[Report], None]]:
+    """Give the callback for `train_bundle`; the bar is there only while the context is, and only on a terminal."""
+    columns = (TextColumn("training"), BarColumn(), TextColumn("{task.percentage:>3.0f} %  {task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=1.0)
+
+        def report(report: Report) -> None:
+            bar.update(task, completed=report.done, description=f"loss {report.loss:.3f}  {_left(report.eta_s)}")
+            if report.epoch is not None:
+                figure = report.epoch.validation[monitor]
+                console.print(f"epoch {report.number}: loss {report.loss:.4f}, validation {monitor} {figure:.4f}")
+
+        yield report
+
+
+def _left(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} left"
