@@ -7,7 +7,7 @@ they were.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from serving.errors import WrongUse
 from training.data.clean import Preparation, filter_clicks, sessionise
 from training.data.log import ClickLog, make_log
 from training.data.readers import ReadOptions, read_log
-from training.data.readers.titles import find_titles
 from training.data.splits import HeldOut, Protocol, Training, parse_protocol, split, whole
 
 _ENDINGS = (".dat", ".txt", ".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
@@ -128,8 +127,6 @@ def join(logs: Sequence[ClickLog], name: str) -> ClickLog:
 def _read(files: Sequence[Path], path: Path, preparation: Preparation, options: ReadOptions | None) -> ClickLog:
     logs = [read_log(file, options) for file in files]
     log = logs[0] if len(logs) == 1 else join(logs, path.name)
-    if log.titles is None and path.is_dir():
-        log = replace(log, titles=find_titles(path / path.name, movies=False))
     return sessionise(log, preparation.gap_ms(log))
 
 

@@ -12,6 +12,7 @@ Scores = npt.NDArray[np.float64]
 
 # Far below any two counts' difference: items that the counts cannot tell apart stand in the order of their popularity.
 _TIE = 1e-6
+_VOTES = 1_000_000
 
 
 class Scorer(Protocol):
@@ -83,11 +84,21 @@ class SequentialRules:
 
     def scores(self, prefixes: Sequence[Rows]) -> Scores:
         """Return the decayed sums of counts."""
+        scores = np.tile(_TIE * self._popularity, (len(prefixes), 1))
         looked_up = [rows[rows > 0][::-1][: len(self._weights)] for rows in prefixes]
+        followers = np.diff(self._begin)
+        votes = np.cumsum([followers[rows].sum() for rows in looked_up])
+        # On MovieLens a session has 30,000 votes: a few sessions at a time stay in the cache, all would take gigabytes.
+        for group in np.split(np.arange(len(prefixes)), np.flatnonzero(np.diff(votes // _VOTES)) + 1):
+            scores[group] += self._sum_votes([looked_up[query] for query in group])
+        return scores
+
+    def _sum_votes(self, looked_up: Sequence[Rows]) -> Scores:
+        """Add up the counts of each query's items, newest first."""
         sizes = np.array([len(rows) for rows in looked_up], dtype=np.int64)
         items = np.concatenate([*looked_up, np.zeros(0, dtype=np.int64)])
         weights = np.concatenate([*(self._weights[:size] for size in sizes), np.zeros(0)])
-        query = np.repeat(np.arange(len(prefixes)), sizes)
+        query = np.repeat(np.arange(len(looked_up)), sizes)
         # All followers of all looked-up items, one after the other.
         begin = self._begin[items]
         followers = self._begin[items + 1] - begin
@@ -95,8 +106,10 @@ class SequentialRules:
         place = np.repeat(begin, followers) + within
         column = np.repeat(query * (self._items + 1), followers) + self._follower[place]
         votes = self._count[place] * np.repeat(weights, followers)
-        sums = np.bincount(column, weights=votes, minlength=len(prefixes) * (self._items + 1))
-        return sums.reshape(len(prefixes), self._items + 1) + _TIE * self._popularity
+        sums: Scores = np.bincount(column, weights=votes, minlength=len(looked_up) * (self._items + 1)).astype(
+            np.float64
+        )
+        return sums.reshape(len(looked_up), self._items + 1)
 
 
 def markov(sequences: Sequence[Rows], items: int) -> SequentialRules:

@@ -1,0 +1,101 @@
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.data.log import make_log
+from training.data.sequences import Rows, Vocabulary
+from training.data.splits import HeldOut, leave_one_out, whole
+from training.evaluation import dense
+from training.evaluation.cases import build_cases
+from training.evaluation.dense import evaluate_dense, pessimistic_ranks, top_rows
+
+
+def held_out(*clicks: tuple[str, str]) -> HeldOut:
+    frame = pl.DataFrame(clicks, schema=["session_id", "item_id"], orient="row").with_row_index("timestamp_ms")
+    return whole(make_log(frame))
+
+
+class Fixed:
+    """Scores that are the same for every session: item 1 first, then 2, and so on; items of `equal` tie."""
+
+    name = "fixed"
+
+    def __init__(self, *values: float) -> None:
+        self._values = np.array([0.0, *values])
+
+    def scores(self, prefixes: Sequence[Rows]) -> np.ndarray:
+        return np.tile(self._values, (len(prefixes), 1))
+
+
+VOCABULARY = Vocabulary(["a", "b", "c", "d"])
+
+
+def test_every_click_after_the_first_is_a_case_in_the_order_of_time() -> None:
+    cases = build_cases(held_out(("s", "a"), ("t", "c"), ("s", "b"), ("t", "new"), ("s", "a"), ("t", "d")), VOCABULARY)
+    assert cases.targets.tolist() == [2, 0, 1, 4]
+    assert cases.current.tolist() == [1, 3, 2, 0]
+    assert cases.click.tolist() == [2, 3, 4, 5]
+    assert [rows.tolist() for rows in cases.prefixes(0, 4)] == [[1], [3], [1, 2], [3, 0]]
+
+
+def test_leave_one_out_has_one_case_per_session_with_its_whole_history() -> None:
+    log = held_out(("s", "a"), ("s", "b"), ("t", "c"), ("s", "c"), ("t", "d")).log
+    cases = build_cases(leave_one_out(log).held_out, VOCABULARY)
+    assert cases.targets.tolist() == [3]
+    assert [rows.tolist() for rows in cases.prefixes(0, 1)] == [[1, 2]]
+
+
+def test_ranks_by_hand_for_each_exclusion() -> None:
+    cases = build_cases(held_out(("s", "a"), ("s", "b"), ("s", "c"), ("s", "a"), ("s", "a")), VOCABULARY)
+    scorer = Fixed(4, 3, 2, 1)
+    # Targets b, c, a, a; the items before each: a / a b / a b c / a b c a.
+    expected = {"none": [2, 3, 1, 1], "current": [1, 2, 1, 0], "seen": [1, 1, 0, 0]}
+    for exclude, ranks in expected.items():
+        found = evaluate_dense(scorer, cases, 4, exclude=exclude, k=2)  # type: ignore[arg-type]
+        assert found.ranks.tolist() == ranks, exclude
+    assert found.top.tolist() == [[2, 3], [3, 4], [4, 0], [4, 0]]
+
+
+def test_ties_are_counted_against_the_model() -> None:
+    cases = build_cases(held_out(("s", "d"), ("s", "b")), VOCABULARY)
+    assert evaluate_dense(Fixed(1, 1, 1, 1), cases, 4, exclude="none", k=4).ranks.tolist() == [4]
+    assert evaluate_dense(Fixed(1, 1, 1, 1), cases, 4, exclude="current", k=4).ranks.tolist() == [3]
+
+
+def test_an_unknown_target_is_a_miss() -> None:
+    cases = build_cases(held_out(("s", "a"), ("s", "new")), VOCABULARY)
+    assert evaluate_dense(Fixed(1, 2, 3, 4), cases, 4, exclude="none", k=4).ranks.tolist() == [0]
+
+
+SCORES = st.lists(
+    st.lists(st.sampled_from([-np.inf, 0.0, 1.0, 2.0, 3.0]), min_size=6, max_size=6), min_size=1, max_size=5
+)
+
+
+@given(SCORES, st.integers(1, 6))
+def test_ranks_and_lists_equal_sorting(lines: list[list[float]], k: int) -> None:
+    scores = np.array(lines)
+    scores[:, 0] = -np.inf
+    for target in range(1, 6):
+        ranks = pessimistic_ranks(scores, np.full(len(lines), target))
+        for line, rank in zip(scores, ranks, strict=True):
+            worst_first = sorted(range(1, 6), key=lambda row, line=line: (-line[row], row == target))  # type: ignore[misc]
+            assert rank == (0 if line[target] == -np.inf else worst_first.index(target) + 1)
+    for line, best in zip(scores, top_rows(scores, k), strict=True):
+        expected = sorted((row for row in range(1, 6) if line[row] > -np.inf), key=lambda row: (-line[row], row))
+        assert [row for row in best.tolist() if row] == expected[:k]
+
+
+def test_results_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    clicks = [(f"s{random.integers(5)}", str(random.choice(["a", "b", "c", "d", "new"]))) for _ in range(60)]
+    cases = build_cases(held_out(*clicks), VOCABULARY)
+    together = evaluate_dense(Fixed(1, 3, 2, 3), cases, 4, exclude="seen", k=3)
+    monkeypatch.setattr(dense, "_BATCH_SCORES", 1)
+    alone = evaluate_dense(Fixed(1, 3, 2, 3), cases, 4, exclude="seen", k=3)
+    assert together.ranks.tolist() == alone.ranks.tolist()
+    assert together.top.tolist() == alone.top.tolist()
