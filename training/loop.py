@@ -102,7 +102,7 @@ class Trainer:
         encoder: freshly built, or of any state that training shall start from.
         windows: the training data.
         loss: see `training.losses`.
-        validate: gives the validation figures, after each epoch.
+        validate: gives the encoder's validation figures, called after each epoch.
         config: the loop's own settings.
         optimizer: the optimiser's.
         seed: decides order, dropout and negatives.
@@ -117,7 +117,7 @@ class Trainer:
     encoder: SessionEncoder
     windows: Windows
     loss: Loss
-    validate: Callable[[SessionEncoder], dict[str, float]]
+    validate: Callable[[], dict[str, float]]
     config: LoopConfig
     optimizer: OptimizerConfig
     seed: int
@@ -177,7 +177,7 @@ class Trainer:
                 f"the loss is {total} in epoch {number}: training diverged; lower the learning rate "
                 f"(optimizer.learning_rate is {self.optimizer.learning_rate:g})"
             )
-        return Epoch(number, total / seen, self.validate(self.encoder))
+        return Epoch(number, total / seen, self.validate())
 
     def _step(self, batch: Batch, generator: torch.Generator) -> float:
         for group in self._optimizer.param_groups:

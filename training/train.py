@@ -15,17 +15,19 @@ from serving.errors import WrongUse
 from training.batches import Windows, cut_windows
 from training.checkpoint import CHECKPOINT, load_checkpoint
 from training.curve import write_curve
+from training.data.dataset import describe
 from training.data.log import ClickLog
 from training.data.sequences import Rows, Vocabulary, build_vocabulary, popularity, to_sequences
-from training.data.splits import Training
+from training.data.splits import Training, parse_protocol
 from training.determinism import deterministic, seeded
 from training.errors import DataError
+from training.evaluation.cases import build_cases
 from training.export import check_parity, export_step
 from training.loop import MONITORED_AT, Progress, Report, Trainer
 from training.losses import Loss
 from training.models import SessionEncoder, build_encoder
 from training.recipes.recipe import Recipe
-from training.validation import make_validation, validation_figures
+from training.validation import EncoderScorer, validation_figures
 
 PARITY_SESSIONS = 1000
 GOLDEN_SESSIONS = 8
@@ -114,15 +116,17 @@ def _trainer(
     seed: int,
 ) -> Trainer:
     """Put the parts of a training together, with freshly initialised weights."""
-    validation = make_validation(training.validation, vocabulary, window=recipe.window, exclude=recipe.exclude)
+    cases = build_cases(training.validation, vocabulary)
+    counts = popularity(sessions, len(vocabulary))
     with deterministic(recipe.loop.threads):
         seeded(seed, 0)
         encoder = build_encoder(recipe.model, len(vocabulary))
+    scorer = EncoderScorer(encoder, recipe.window, counts)
     return Trainer(
         encoder=encoder,
         windows=windows,
-        loss=Loss(recipe.loss, torch.from_numpy(popularity(sessions, len(vocabulary)))),
-        validate=lambda encoder: validation_figures(encoder, validation, MONITORED_AT),
+        loss=Loss(recipe.loss, torch.from_numpy(counts)),
+        validate=lambda: validation_figures(scorer, cases, exclude=recipe.exclude, k=MONITORED_AT),
         config=recipe.loop,
         optimizer=recipe.optimizer,
         seed=seed,
@@ -162,7 +166,7 @@ def _contents(
         recipe=recipe.parameters(),
         seed=seed,
         code_revision=code_revision(),
-        data=_data(training),
+        data=describe(training, parse_protocol(recipe.protocol), recipe.preparation),
         metrics=_metrics(recipe, training, progress),
         golden_sessions=[
             [vocabulary.item_ids[row - 1] for row in session.tolist()] for session in _spread(sessions, GOLDEN_SESSIONS)
@@ -180,10 +184,6 @@ def _spread(sessions: Sequence[Rows], count: int) -> list[Rows]:
 def _titles(clicks: ClickLog, vocabulary: Vocabulary) -> list[str] | None:
     titles = clicks.titles
     return None if titles is None else [titles.get(item_id, item_id) for item_id in vocabulary.item_ids]
-
-
-def _data(training: Training) -> dict[str, Any]:
-    return {"training": training.clicks.summary(), "validation": training.validation.log.summary()}
 
 
 def _metrics(recipe: Recipe, training: Training, progress: Progress) -> dict[str, Any]:
