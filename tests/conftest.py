@@ -18,7 +18,7 @@ from deploy.local.kafka import KafkaBroker
 from stream.settings import Settings
 
 # torch's first call takes longer than hypothesis' deadline for one example.
-hypothesis_settings.register_profile("nextclick", deadline=None, derandomize="CI" in os.environ)
+hypothesis_settings.register_profile("nextclick", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis_settings.load_profile("nextclick")
 
 NAMED_BROKERS = "NEXTCLICK_TEST_BROKERS"
@@ -63,7 +63,7 @@ def apache_kafka() -> Iterator[str | None]:
     try:
         kafka = KafkaBroker().__enter__()
     except MissingProgram as error:
-        if "CI" in os.environ:
+        if os.environ.get("CI"):
             raise
         not_run.append(f"Not run on Apache Kafka, only on the embedded broker: {error}")
         yield None

@@ -1,0 +1,124 @@
+"""kafka-python's clients for commands, each a context manager whose every failure is a sentence.
+
+The worker has clients of its own (Faust's); these serve what people and tests do: topics, replays, watching.
+"""
+
+import contextlib
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from stream.errors import BrokerError, TopicError
+from stream.settings import KafkaSettings
+
+CONNECT_TIMEOUT_S = 10
+POLL_MS = 100
+
+
+class TopicReader(NamedTuple):
+    """A consumer that holds all partitions of one topic, outside any group, and where they began and ended."""
+
+    consumer: Any
+    begins: Mapping[Any, int]
+    ends: Mapping[Any, int]
+
+    def records(self) -> Iterator[Any]:
+        """Yield kafka-python's records forever, as they come; None whenever none came for a tenth of a second."""
+        while True:
+            batches = self.consumer.poll(timeout_ms=POLL_MS)
+            for batch in batches.values():
+                yield from batch
+            if not batches:
+                yield None
+
+    def present_records(self) -> Iterator[Any]:
+        """Yield the records up to the ends, partition by partition mixed as they come; what came later is left out."""
+        # A transaction's marks fill offsets that give no record, so positions tell the end, not records.
+        while any(self.consumer.position(partition) < end for partition, end in self.ends.items()):
+            for partition, batch in self.consumer.poll(timeout_ms=POLL_MS).items():
+                yield from (record for record in batch if record.offset < self.ends[partition])
+
+
+@contextlib.contextmanager
+def broker_errors(kafka: KafkaSettings) -> Iterator[None]:
+    """Turn what kafka-python raises into a `BrokerError` that names the address and what to check."""
+    try:
+        yield
+    except KafkaError as error:
+        text = str(error).removeprefix(f"{type(error).__name__}: ")
+        raise BrokerError(
+            f"Kafka at {kafka.bootstrap_servers} does not answer as it should ({text}); does a broker listen there, "
+            "and do the kafka.* security settings fit it?"
+        ) from error
+
+
+def reach(kafka: KafkaSettings) -> None:
+    """Return when one of the addresses takes a connection; else `BrokerError` says what each of them answered.
+
+    Asked before a client is made: kafka-python tries a dead address until its time is over, says only that it did, and
+    leaves sockets open.
+    """
+    answers = []
+    for address in kafka.servers:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        except OSError as error:
+            answers.append(f"{address}: {error.strerror or error}")
+        else:
+            return
+    raise BrokerError(
+        f"Kafka is not reached ({'; '.join(answers)}); start a broker there (on this machine: `nextclick broker`), or "
+        "correct kafka.bootstrap_servers (--bootstrap-servers)"
+    )
+
+
+@contextlib.contextmanager
+def admin_client(kafka: KafkaSettings) -> Iterator[Any]:
+    """Give a connected admin client; `BrokerError` when Kafka is not reached in time."""
+    reach(kafka)
+    with broker_errors(kafka):
+        client = KafkaAdminClient(**kafka.client_options(), bootstrap_timeout_ms=round(CONNECT_TIMEOUT_S * 1000))
+        with contextlib.closing(client):
+            yield client
+
+
+@contextlib.contextmanager
+def producer_client(kafka: KafkaSettings, **options: Any) -> Iterator[Any]:
+    """Give a producer: acknowledged by all replicas, idempotent, its default partitioner that of Java's clients."""
+    reach(kafka)
+    with broker_errors(kafka):
+        client = KafkaProducer(**kafka.client_options(), **options)
+        with contextlib.closing(client):
+            yield client
+
+
+@contextlib.contextmanager
+def topic_reader(kafka: KafkaSettings, topic: str, *, from_beginning: bool) -> Iterator[TopicReader]:
+    """Give a reader of all partitions of a topic, placed at their beginning or at their end.
+
+    Raises:
+        BrokerError: Kafka is not reached.
+        TopicError: there is no such topic.
+
+    """
+    reach(kafka)
+    with broker_errors(kafka):
+        consumer = KafkaConsumer(**kafka.client_options(), enable_auto_commit=False, auto_offset_reset="earliest")
+        with contextlib.closing(consumer):
+            numbers = consumer.partitions_for_topic(topic)
+            if not numbers:
+                raise TopicError(
+                    f"Kafka at {kafka.bootstrap_servers} has no topic {topic}; `nextclick topics create` makes the "
+                    "service's topics"
+                )
+            partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+            consumer.assign(partitions)
+            begins, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+            for partition, offset in (begins if from_beginning else ends).items():
+                consumer.seek(partition, offset)
+            yield TopicReader(consumer, begins, ends)
