@@ -53,8 +53,9 @@ class Root(typer.core.TyperGroup):
     """The root command, whose help shows its commands in panels."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names in the order in which help shows them."""
-        return [name for names in PANELS.values() for name in names if name in self.commands]
+        """Return the names in the order in which help shows them; `ValueError` for a command that is in no panel."""
+        order = [name for names in PANELS.values() for name in names]
+        return sorted(self.commands, key=order.index)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the panels of the help."""
@@ -62,9 +63,9 @@ class Root(typer.core.TyperGroup):
         width = max(map(len, listed))
         for title, names in PANELS.items():
             rows = [
-                (name.ljust(width), self.commands[name].get_short_help_str(limit=formatter.width - width - 6))
-                for name in names
-                if name in listed
+                (name.ljust(width), self.commands[name].get_short_help_str(limit=200))
+                for name in listed
+                if name in names
             ]
             if rows:
                 with formatter.section(title):
