@@ -135,5 +135,4 @@ def _bundle_row(bundle: Bundle, held_out: HeldOut, cases: Cases, terms: Terms) -
         found = evaluate_served(bundle, held_out, exclude=terms.exclude, k=terms.k)
     else:
         found = evaluate_dense(BundleScorer(bundle), cases, len(bundle.catalogue), exclude=terms.exclude, k=terms.k)
-    name = f"{bundle.manifest.encoder.kind} ({bundle.id})"
-    return Row(name, terms.path, figures(found, terms.k, len(bundle.catalogue)))
+    return Row(bundle.manifest.encoder.kind, terms.path, figures(found, terms.k, len(bundle.catalogue)))

@@ -8,23 +8,33 @@ from rich.table import Table
 
 from training.evaluation.protocols import Report, Terms
 
-_METRICS = ("recall", "hr", "ndcg", "mrr", "precision", "f1", "coverage")
+# Metric and heading: short enough for a terminal of 80 columns.
+_METRICS = {
+    "recall": "recall",
+    "hr": "HR",
+    "ndcg": "NDCG",
+    "mrr": "MRR",
+    "precision": "prec.",
+    "f1": "F1",
+    "coverage": "cover.",
+}
 
 
 def print_report(report: Report, console: Console) -> None:
     """Print the figures, and under them what they depend on."""
     k = report.terms.k
-    table = Table(title=_title(report.terms), title_justify="left")
-    table.add_column("model")
-    for metric in _METRICS:
-        table.add_column(f"{metric}@{k}", justify="right")
-    table.add_column("ranked by")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("model", no_wrap=True)
+    for heading in _METRICS.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("ranks", no_wrap=True)
     for row in report.rows:
         table.add_row(row.model, *(f"{row.figures[f'{metric}@{k}']:.4f}" for metric in _METRICS), row.path)
+    console.print(_title(report.terms), highlight=False)
     console.print(table)
     console.print(
-        f"{report.cases} predictions in {report.sessions} sessions ({report.clicks} clicks); "
-        f"{report.unknown_targets} of them on items unknown to training; bundle {report.bundle}, seed {report.seed}",
+        f"{report.cases} predictions in {report.sessions} sessions, {report.unknown_targets} of unknown items; "
+        f"bundle {report.bundle}, seed {report.seed}",
         highlight=False,
     )
     if not report.same_training:
@@ -65,4 +75,4 @@ def to_json(report: Report) -> dict[str, Any]:
 
 def _title(terms: Terms) -> str:
     unknown = "misses" if terms.unknown == "miss" else "dropped"
-    return f"protocol {terms.protocol}, excluded: {terms.exclude}, unknown items: {unknown}, full catalogue"
+    return f"{terms.protocol} @{terms.k}: full catalogue, excluded: {terms.exclude}, unknown items: {unknown}"

@@ -78,7 +78,7 @@ def test_a_report_carries_everything_that_its_figures_depend_on(bundle: Bundle, 
     assert (report.cases, report.clicks, report.seed) == (held_out.cases, len(held_out.log), 7)
     assert report.unknown_targets > 0
     assert [row.model for row in report.rows] == [
-        f"gru ({bundle.id})",
+        "gru",
         "popularity",
         "recent popularity",
         "last-item Markov",
@@ -112,9 +112,9 @@ def test_the_command_takes_protocol_and_gap_from_the_bundle_and_writes_json(
 ) -> None:
     out = tmp_path / "report.json"
     arguments = ["evaluate", str(bundle.directory), "--data", str(clicks), "--k", "5", "--json", str(out)]
-    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "160"}, catch_exceptions=False)
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
-    assert "protocol next-item:0.2, excluded: current, unknown items: misses, full catalogue" in result.output
+    assert "next-item:0.2 @5: full catalogue, excluded: current, unknown items: misses" in result.output
     assert "sequential rules" in result.output
     assert "Note:" not in result.output
     report = json.loads(out.read_text())
@@ -126,8 +126,16 @@ def test_the_command_takes_protocol_and_gap_from_the_bundle_and_writes_json(
 
 def test_the_command_warns_where_the_bundle_saw_other_clicks(app: typer.Typer, bundle: Bundle, clicks: Path) -> None:
     arguments = ["evaluate", str(bundle.directory), "--data", str(clicks), "--protocol", "leave-one-out"]
-    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "160"}, catch_exceptions=False)
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert "Note: the bundle was trained on other clicks" in result.output
+
+
+def test_the_table_fits_a_terminal_of_80_columns(app: typer.Typer, bundle: Bundle, clicks: Path) -> None:
+    arguments = ["evaluate", str(bundle.directory), "--data", str(clicks)]
+    lines = CliRunner().invoke(app, arguments, catch_exceptions=False).output.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert not any("…" in line for line in lines)
+    assert [line.split()[0] for line in lines[2:7]] == ["gru", "popularity", "recent", "last-item", "sequential"]
 
 
 def test_generate_says_what_it_wrote(app: typer.Typer, tmp_path: Path) -> None:
