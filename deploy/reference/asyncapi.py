@@ -8,13 +8,16 @@ import msgspec
 from deploy.reference import examples
 from deploy.reference.schemas import EVENTS, to_json
 from stream.contract import dead_letter, reasons
-from stream.settings import KafkaSettings, TopicSettings
+from stream.contract.specs import TopicSpec, topic_specs
+from stream.settings import KafkaSettings, Settings, TopicSettings
 
 TEXT = {"type": "string"}
 SESSION_KEY = {"kafka": {"key": TEXT | {"description": "The session id, UTF-8."}, "bindingVersion": "0.5.0"}}
-CONTROL_TOPICS = ("catalogue", "rules", "bundles", "erasures")
-# What is named in none of the settings: how a topic forgets.
-CLEANUP = dict.fromkeys(("clicks", "recommendations", "dead_letters", "erasures"), "delete")
+MESSAGES_OF_CHANNEL = {
+    "clicks": ["click", "clickAsCloudEvent"],
+    "recommendations": ["recommendation"],
+    "dead_letters": ["deadLetter"],
+}
 
 
 def asyncapi_document() -> str:
@@ -38,7 +41,7 @@ def asyncapi_document() -> str:
                     "description": "The default of kafka.bootstrap_servers.",
                 }
             },
-            "channels": {name: _channel(name) for name in TopicSettings.model_fields if _is_topic(name)},
+            "channels": _channels(),
             "operations": {
                 "receiveClicks": _operation("receive", "clicks"),
                 "sendRecommendations": _operation("send", "recommendations"),
@@ -49,33 +52,27 @@ def asyncapi_document() -> str:
     )
 
 
-MESSAGES_OF_CHANNEL = {
-    "clicks": ["click", "clickAsCloudEvent"],
-    "recommendations": ["recommendation"],
-    "dead_letters": ["deadLetter"],
-}
+def _channels() -> dict[str, Any]:
+    """Return the channels by the name of their setting; the worker's own changelog is nobody's business."""
+    specs = {spec.setting.removeprefix("topics."): spec for spec in topic_specs(Settings())}
+    return {name: _channel(name, spec) for name, spec in specs.items() if name in TopicSettings.model_fields}
 
 
-def _is_topic(name: str) -> bool:
-    return isinstance(getattr(TopicSettings(), name), str)
-
-
-def _channel(name: str) -> dict[str, Any]:
-    topics = TopicSettings()
-    description = f"{TopicSettings.model_fields[name].description} The name is the setting topics.{name}."
-    if name in CONTROL_TOPICS:
+def _channel(name: str, spec: TopicSpec) -> dict[str, Any]:
+    description = f"{TopicSettings.model_fields[name].description} The name is the setting {spec.setting}."
+    if name not in MESSAGES_OF_CHANNEL:
         description += " Reserved: this version neither reads nor writes it."
     return {
-        "address": getattr(topics, name),
+        "address": spec.name,
         "description": description,
         "messages": {
             message: {"$ref": f"#/components/messages/{message}"} for message in MESSAGES_OF_CHANNEL.get(name, [])
         },
         "bindings": {
             "kafka": {
-                "partitions": 1 if name in CONTROL_TOPICS else topics.partitions,
-                "replicas": topics.replication_factor,
-                "topicConfiguration": {"cleanup.policy": [CLEANUP.get(name, "compact")]},
+                "partitions": spec.partitions,
+                "replicas": TopicSettings().replication_factor,
+                "topicConfiguration": {"cleanup.policy": [spec.config["cleanup.policy"]]},
                 "bindingVersion": "0.5.0",
             }
         },
