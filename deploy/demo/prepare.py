@@ -17,35 +17,37 @@ from training.evaluation.baselines import Popularity, Scorer, SequentialRules
 from training.evaluation.cases import build_cases
 from training.evaluation.dense import evaluate_dense
 
-SHOP_SESSIONS = 20_000
-SHOP_ITEMS = 2_000
-PROTOCOL = Protocol("next-item")
+SHOP_SESSIONS = 18_000
+SHOP_ITEMS = 1_000
 
 
 @dataclass(frozen=True)
 class DemoData:
-    """`training` is all that the trainer sees; `replay` comes after it (or from the test file), in time order."""
+    """`training` is all that the trainer sees; `replay` comes after it (or from the test file), in time order.
+
+    `session_gap_s` is the gap that cut these sessions, None where nothing did.
+    """
 
     training: Training
     replay: HeldOut
+    session_gap_s: float | None
 
 
-def read_data(data: Path | None, options: ReadOptions, events: int, seed: int) -> DemoData:
+def read_data(
+    data: Path | None, protocol: Protocol, preparation: Preparation, options: ReadOptions, *, events: int, seed: int
+) -> DemoData:
     """Read a click log, or generate a shop's; keep the first `events` of the held-out clicks for the replay."""
     if data is not None:
-        training, held_out = read_training(data, PROTOCOL, options=options), read_test(data, PROTOCOL, options=options)
+        training = read_training(data, protocol, preparation, options)
+        held_out = read_test(data, protocol, preparation, options)
     else:
-        parts = split(generate(SHOP_SESSIONS, SHOP_ITEMS, seed), PROTOCOL)
-        inner = split(parts.before, PROTOCOL)
+        parts = split(generate(SHOP_SESSIONS, SHOP_ITEMS, seed), protocol)
+        inner = split(parts.before, protocol)
         training, held_out = Training(inner.before, inner.held_out), parts.held_out
     log = held_out.log
-    return DemoData(training, HeldOut(log.with_frame(log.frame.head(events)), held_out.targets[:events]))
-
-
-def session_gap_s(data: DemoData) -> float | None:
-    """Return the session gap that these clicks were cut by, in seconds; None where nothing cuts them."""
-    gap_ms = Preparation().gap_ms(data.replay.log)
-    return None if gap_ms is None else gap_ms / 1000
+    replay = HeldOut(log.with_frame(log.frame.head(events)), held_out.targets[:events])
+    gap_ms = preparation.gap_ms(log)
+    return DemoData(training, replay, None if gap_ms is None else gap_ms / 1000)
 
 
 def rivals(data: DemoData, exclude: Exclude) -> dict[str, frozenset[str]]:

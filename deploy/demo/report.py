@@ -60,7 +60,7 @@ def sentences(report: Report) -> list[str]:
         f"{report.clicks_replayed:,} clicks went in, {report.recommendations:,} lists came back "
         f"({report.missing} missing, {report.dead_letters} dead letters) on {report.broker}.",
         f"From click to list: {latency}.",
-        f"The next click was among the {K} items shown in {report.hit_rate_at_20:.1%} of {report.hit_rate_cases:,} cases; "
+        f"{report.hit_rate_at_20:.1%} of {report.hit_rate_cases:,} next clicks were in the {K} items shown before; "
         f"sequential rules would have had {report.sr_hit_rate_at_20:.1%}, the most popular items "
         f"{report.popular_hit_rate_at_20:.1%}.",
         f"Bundle {report.bundle}, {report.seconds:.0f} seconds in all.",

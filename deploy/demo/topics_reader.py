@@ -15,7 +15,9 @@ def open_at_beginning(kafka: KafkaSettings, topic: str) -> tuple[Any, list[Any]]
     """Return a consumer of all partitions of the topic, placed at their beginning, and these partitions."""
     from kafka import KafkaConsumer, TopicPartition
 
-    consumer = KafkaConsumer(**kafka.client_options(), enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = KafkaConsumer(
+        **kafka.client_options(), fetch_max_wait_ms=kafka.fetch_max_wait_ms, auto_offset_reset="earliest"
+    )
     partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)

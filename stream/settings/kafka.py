@@ -4,7 +4,7 @@ import re
 import ssl
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from stream.errors import SettingsError
 from stream.settings.base import Group, UserPath
@@ -29,6 +29,10 @@ class KafkaSettings(Group):
 
     bootstrap_servers: Addresses = "127.0.0.1:9092"
     """Addresses of some of the brokers, `host:port`, separated by commas."""
+
+    fetch_max_wait_ms: int = Field(100, ge=1, le=10_000)
+    """How long a broker may hold a fetch that finds nothing. Apache Kafka answers at once when a record comes, so any
+    value will do; the embedded broker looks again only twice in this time. Milliseconds."""
 
     security_protocol: SecurityProtocol = "PLAINTEXT"
     """How the connection is protected; must be what the broker's listener speaks."""

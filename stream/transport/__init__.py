@@ -6,14 +6,16 @@ Everything here leans on names that Faust does not promise to keep; its version 
 from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as stock
 
+from stream.transport.consumer import Consumer
 from stream.transport.producer import IdempotentProducer
 
 SCHEME = "nextclick"
 
 
 class Transport(stock.Transport):  # type: ignore[misc]
-    """Faust's aiokafka transport with our producer."""
+    """Faust's aiokafka transport with our consumer and producer."""
 
+    Consumer = Consumer
     Producer = IdempotentProducer
 
 

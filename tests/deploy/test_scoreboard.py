@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,7 +64,7 @@ def test_followed_sessions_never_overlap_and_are_long_enough(order: list[int]) -
         positions = [n for n, click in enumerate(clicks) if click.session_id == session]
         assert len(positions) >= MIN_CLICKS
         spans.append((positions[0], positions[-1]))
-    assert all(end < begin for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))
+    assert all(end < begin for (_, end), (begin, _) in itertools.pairwise(spans))
 
 
 def test_the_spotlight_shows_which_clicks_were_in_the_list_and_what_is_new() -> None:

@@ -1,0 +1,193 @@
+"""The demo from beginning to end: broker, topics, training, bundle, worker, replay, figures."""
+
+import contextlib
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+from rich.console import Console
+
+from deploy.demo.play import play
+from deploy.demo.prepare import DemoData, read_data, rivals
+from deploy.demo.report import Report, make_report, sentences, write_report
+from deploy.demo.scoreboard import Scoreboard
+from deploy.demo.topics_reader import dump, read_values
+from deploy.demo.worker import WorkerProcess
+from deploy.local.start import local_broker
+from serving.bundle import Bundle, load_bundle
+from serving.errors import NextclickError, WrongUse
+from stream.contract.topics import create_topics, delete_topics
+from stream.settings import Settings, known_settings, load_settings
+from training.data.readers import ReadOptions
+from training.data.splits import parse_protocol
+from training.progress import shown_progress
+from training.recipes import Recipe, find_recipe
+from training.train import train_bundle
+
+# A session gap for logs that nothing cuts (whole histories of users, logs without times): longer than any of them.
+NO_GAP_S = 100 * 365 * 86_400.0
+# Short, for the embedded broker (`stream.transport.consumer`).
+FETCH_WAIT_MS = 10
+TOPICS = ("clicks", "recommendations", "dead_letters", "catalogue", "rules", "bundles", "erasures")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """What the command line says."""
+
+    data: Path | None
+    time_unit: str
+    recipe: str
+    training_seconds: float
+    rate: float
+    events: int
+    seed: int
+    broker: str
+    bootstrap_servers: str | None
+    report: Path | None
+    keep: Path | None
+    config: Path | None
+
+
+def run_demo(options: DemoOptions, console: Console) -> Report:
+    """Run the demo; it leaves nothing behind but the report and what `keep` names.
+
+    Raises:
+        NextclickError: a part failed, or a click stayed without its list.
+
+    """
+    began = time.monotonic()
+    if options.keep is not None and options.keep.exists() and any(options.keep.iterdir()):
+        raise WrongUse(f"--keep {options.keep} is not empty; name a folder that is empty or not there yet")
+    recipe = find_recipe(options.recipe)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nextclick-demo-")))
+        data = _read(options, recipe, console)
+        broker, settings = _broker(options, data, stack, console)
+        bundle = _train(options, recipe, data, folder, console)
+        scoreboard = _serve(options, data, settings, bundle, console)
+        report = make_report(
+            scoreboard.standing(),
+            expected=len(data.replay.log),
+            dead_letters=sum(1 for _ in read_values(settings.kafka, settings.topics.dead_letters)),
+            seconds=time.monotonic() - began,
+            broker=broker,
+            bundle=bundle.id,
+        )
+        if options.keep is not None:
+            _keep(options.keep, bundle, settings, report)
+    return _finish(options, report, console)
+
+
+def _read(options: DemoOptions, recipe: Recipe, console: Console) -> DemoData:
+    console.print("[bold cyan]1[/] Reading clicks" if options.data else "[bold cyan]1[/] Generating a shop")
+    data = read_data(
+        options.data,
+        parse_protocol(recipe.protocol),
+        recipe.preparation,
+        ReadOptions(time_unit=options.time_unit),
+        events=options.events,
+        seed=options.seed,
+    )
+    learn, replayed = data.training.clicks, data.replay.log
+    console.print(
+        f"  {learn.name}: {len(learn):,} clicks in {learn.sessions:,} sessions to learn from, "
+        f"the {len(replayed):,} after them to replay"
+    )
+    return data
+
+
+def _broker(
+    options: DemoOptions, data: DemoData, stack: contextlib.ExitStack, console: Console
+) -> tuple[str, Settings]:
+    """Start a broker, or take the one that is named, and make the topics."""
+    console.print("[bold cyan]2[/] A Kafka broker, and the topics")
+    overrides: dict[str, object] = {"serving.session_gap_s": data.session_gap_s or NO_GAP_S}
+    if options.bootstrap_servers is None:
+        running = stack.enter_context(local_broker(options.broker))
+        name, servers = running.name, running.bootstrap_servers
+        overrides["kafka.fetch_max_wait_ms"] = FETCH_WAIT_MS
+    else:
+        name, servers = "Kafka", options.bootstrap_servers
+        # On somebody's broker the demo has topics of its own, and takes them away again.
+        prefix = f"nextclick-demo-{time.time_ns():x}"
+        overrides["worker.app_id"] = prefix
+        overrides |= {f"topics.{topic}": f"{prefix}-{topic.replace('_', '-')}" for topic in TOPICS}
+    settings = load_settings(options.config, overrides | {"kafka.bootstrap_servers": servers})
+    if options.bootstrap_servers is not None:
+        stack.callback(delete_topics, settings)
+    create_topics(settings)
+    console.print(f"  {name} on {servers}")
+    return f"{name} on {servers}", settings
+
+
+def _train(options: DemoOptions, recipe: Recipe, data: DemoData, folder: Path, console: Console) -> Bundle:
+    console.print(f"[bold cyan]3[/] Training recipe {recipe.name}")
+    with shown_progress(console, recipe.loop.monitor) as report:
+        train_bundle(
+            recipe,
+            data.training,
+            seed=options.seed,
+            out=folder / "bundle",
+            max_seconds=options.training_seconds,
+            report=report,
+        )
+    bundle = load_bundle(folder / "bundle")
+    console.print(f"  bundle {bundle.id}, verified: {len(bundle.catalogue):,} items")
+    return bundle
+
+
+def _serve(options: DemoOptions, data: DemoData, settings: Settings, bundle: Bundle, console: Console) -> Scoreboard:
+    clicks = list(data.replay.log.clicks())
+    scoreboard = Scoreboard(clicks, rivals(data, settings.serving.exclude))
+    console.print("[bold cyan]4[/] A worker, in a process of its own")
+    with WorkerProcess(bundle.directory, _changed(settings)) as worker:
+        console.print(f"  ready; Prometheus finds it on {worker.metrics_url}")
+        console.print(f"[bold cyan]5[/] Replaying {len(clicks):,} clicks at {options.rate:g}/s")
+        play(
+            clicks,
+            settings=settings,
+            rate=options.rate,
+            scoreboard=scoreboard,
+            worker=worker,
+            title_of=bundle.catalogue.title,
+            console=console,
+        )
+    return scoreboard
+
+
+def _changed(settings: Settings) -> dict[str, object]:
+    """Return the settings that are not the defaults, by dotted key, for the worker's configuration file."""
+    defaults = Settings()
+    changed: dict[str, object] = {}
+    for key in known_settings():
+        group, _, name = key.partition(".")
+        value, default = (getattr(getattr(source, group), name) for source in (settings, defaults))
+        if value != default:
+            changed[key] = value.get_secret_value() if isinstance(value, SecretStr) else value
+    return changed
+
+
+def _keep(folder: Path, bundle: Bundle, settings: Settings, report: Report) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(bundle.directory, folder / "bundle")
+    dump(settings.kafka, settings.topics.clicks, folder / "clicks.jsonl")
+    dump(settings.kafka, settings.topics.recommendations, folder / "recommendations.jsonl")
+    write_report(report, folder / "report.json")
+
+
+def _finish(options: DemoOptions, report: Report, console: Console) -> Report:
+    if options.report is not None:
+        write_report(report, options.report)
+    console.print()
+    for sentence in sentences(report):
+        console.print(sentence, highlight=False)
+    if report.missing:
+        raise NextclickError(
+            f"{report.missing} of {report.recommendations_expected} clicks have no list; "
+            "`--keep DIR` leaves both topics for a look"
+        )
+    return report
