@@ -78,6 +78,7 @@ def create_app(
     """
     failure = Failure()
     app = faust.App(settings.worker.app_id, **faust_settings(settings, broker), Table=SessionTable)
+    app.fetch_max_wait_ms = settings.kafka.fetch_max_wait_ms
     clicks = app.topic(
         settings.topics.clicks,
         key_type=bytes,
