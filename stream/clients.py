@@ -5,18 +5,20 @@ The worker has clients of its own (Faust's); these serve what people and tests d
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 
 from stream.errors import BrokerError, TopicError
 from stream.settings import KafkaSettings
 
 CONNECT_TIMEOUT_S = 10
 POLL_MS = 100
+SILENCE_S = 30
 
 
 class TopicReader(NamedTuple):
@@ -36,11 +38,17 @@ class TopicReader(NamedTuple):
                 yield None
 
     def present_records(self) -> Iterator[Any]:
-        """Yield the records up to the ends, partition by partition mixed as they come; what came later is left out."""
+        """Yield the records up to the ends, in order within each partition; what comes later is left out."""
+        since = time.monotonic()
         # A transaction's marks fill offsets that give no record, so positions tell the end, not records.
         while any(self.consumer.position(partition) < end for partition, end in self.ends.items()):
-            for partition, batch in self.consumer.poll(timeout_ms=POLL_MS).items():
+            batches = self.consumer.poll(timeout_ms=POLL_MS)
+            for partition, batch in batches.items():
                 yield from (record for record in batch if record.offset < self.ends[partition])
+            if batches:
+                since = time.monotonic()
+            elif time.monotonic() - since > SILENCE_S:
+                raise KafkaTimeoutError(f"no record came for {SILENCE_S} s, though there are more")
 
 
 @contextlib.contextmanager
@@ -93,8 +101,13 @@ def producer_client(kafka: KafkaSettings, **options: Any) -> Iterator[Any]:
     reach(kafka)
     with broker_errors(kafka):
         client = KafkaProducer(**kafka.client_options(), **options)
-        with contextlib.closing(client):
+        try:
             yield client
+        except BaseException:
+            # An orderly close waits two minutes for acknowledgements that nobody reads any more.
+            client.close(timeout=0)
+            raise
+        client.close()
 
 
 @contextlib.contextmanager
@@ -108,7 +121,12 @@ def topic_reader(kafka: KafkaSettings, topic: str, *, from_beginning: bool) -> I
     """
     reach(kafka)
     with broker_errors(kafka):
-        consumer = KafkaConsumer(**kafka.client_options(), enable_auto_commit=False, auto_offset_reset="earliest")
+        consumer = KafkaConsumer(
+            **kafka.client_options(),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=POLL_MS,
+        )
         with contextlib.closing(consumer):
             numbers = consumer.partitions_for_topic(topic)
             if not numbers:
@@ -118,7 +136,23 @@ def topic_reader(kafka: KafkaSettings, topic: str, *, from_beginning: bool) -> I
                 )
             partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
             consumer.assign(partitions)
-            begins, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+            begins, ends = consumer.beginning_offsets(partitions), _ends(consumer, partitions)
             for partition, offset in (begins if from_beginning else ends).items():
                 consumer.seek(partition, offset)
             yield TopicReader(consumer, begins, ends)
+
+
+def _ends(consumer: Any, partitions: list[Any]) -> dict[Any, int]:
+    """Return the offset after each partition's last record, as fetching tells it.
+
+    Not what `end_offsets` says: Tansu answers with the last batch's *first* offset plus one, and whoever reads up to
+    there misses the rest of the batch. A fetch tells the truth on every broker.
+    """
+    for partition, offset in consumer.end_offsets(partitions).items():
+        consumer.seek(partition, offset)
+    deadline = time.monotonic() + SILENCE_S
+    while any(consumer.highwater(partition) is None for partition in partitions):
+        consumer.poll(timeout_ms=POLL_MS)
+        if time.monotonic() > deadline:
+            raise KafkaTimeoutError(f"the topic's ends are not known after {SILENCE_S} s")
+    return {partition: consumer.highwater(partition) for partition in partitions}
