@@ -18,6 +18,7 @@ from faust.types import TP
 from stream.errors import TopicError
 from stream.metrics import Metrics
 from stream.state.partition import PartitionStates
+from stream.transport.offsets import hold_flow
 
 TABLE = "sessions"
 # Not UTF-8, so it is never the key of a session. What is stored under it: which topic the offsets count.
@@ -176,6 +177,7 @@ class SessionStore(Store):  # type: ignore[misc]
 
     async def on_recovery_completed(self, active_tps: set[TopicPartition], standby_tps: set[TopicPartition]) -> None:
         """Check what was read."""
+        hold_flow(self.app)
         try:
             await self.table.recovery_ends({tp.partition for tp in active_tps})
         except Exception as error:

@@ -13,6 +13,8 @@ from faust.transport.drivers import aiokafka as stock
 class ConsumerThread(stock.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's consumer thread, with another wait."""
 
+    mundane_level = "debug"
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = self.app.fetch_max_wait_ms
@@ -21,6 +23,8 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):  # type: ignore[misc]
 
 class Consumer(stock.Consumer):  # type: ignore[misc]
     """Faust's consumer on that thread."""
+
+    mundane_level = "debug"
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)

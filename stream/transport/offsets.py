@@ -15,14 +15,14 @@ def owned_partitions(app: faust.App, topic: str) -> list[int]:
 
 
 def lag(app: faust.App, topic: str, partition: int, position: int | None) -> int | None:
-    """Return how many records of the partition lie at or after `position`, None where that is not known yet.
+    """Return how many records of the partition are not finished, None where that is not known yet.
 
-    Without a position of our own it is that of the last commit.
+    `position` is what was finished since the partition was assigned, which may be more than was committed.
     """
     end = app.consumer.highwater(TP(topic, partition))
     if end is None:
         return None
-    return max(0, int(end) - (committed_offset(app, topic, partition) if position is None else position))
+    return max(0, int(end) - max(position or 0, committed_offset(app, topic, partition)))
 
 
 def abandon(app: faust.App) -> None:
@@ -31,3 +31,15 @@ def abandon(app: faust.App) -> None:
     They stay uncommitted, and are read again by whoever gets the partition.
     """
     app.consumer._unacked_messages.clear()
+
+
+def hold_flow(app: faust.App) -> None:
+    """Fetch nothing until Faust lets the flow go on again; to be called at the end of a recovery.
+
+    When the changelog has been read, Faust 0.15.3 resumes the clicks first, then seeks them to their committed offsets,
+    then empties the queues (`Recovery.on_recovery_completed`). With its fetcher running since the recovery, clicks that
+    come in between are put into a queue that is emptied; their offsets count as read, are taken for a gap that
+    compaction made, and are committed. Measured on Kafka with a backlog of 1,000 clicks: 5 to 72 of them lost in three
+    of four starts.
+    """
+    app.consumer.stop_flow()
