@@ -67,9 +67,8 @@ class Root(typer.core.TyperGroup):
                 for name in listed
                 if name in names
             ]
-            if rows:
-                with formatter.section(title):
-                    formatter.write_dl(rows)
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
 def _print_version(wanted: bool) -> None:
