@@ -78,6 +78,22 @@ def test_a_worker_environment_runs_the_command(arguments: list[str], worker_envi
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [["demo"], ["generate", "--out", "shop.jsonl"], ["train", "quick", "--data", "clicks.csv", "--out", "shop"]],
+    ids=" ".join,
+)
+def test_a_command_that_needs_an_extra_says_which(
+    arguments: list[str], worker_environment: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "clicks.csv").write_text("session_id,item_id,timestamp_ms\ns,i,0\n")
+    done = run(worker_environment / "nextclick", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "pip install '.[train]'" in done.stderr or "pip install '.[broker]'" in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
 def test_every_module_that_a_worker_could_need_imports_without_the_extras(
     worker_environment: Path, tmp_path: Path
 ) -> None:
