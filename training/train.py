@@ -39,6 +39,8 @@ class Trained:
 
     bundle: Bundle
     progress: Progress
+    encoder: SessionEncoder
+    """The network that was exported, with its best weights."""
 
 
 def checkpoints_of(out: Path) -> Path:
@@ -88,7 +90,7 @@ def train_bundle(
     contents = _contents(recipe, training, vocabulary, sessions, trainer.encoder, progress, seed)
     bundle = write_bundle(out, contents)
     write_curve(curve_of(out), progress, recipe.loop.monitor)
-    return Trained(bundle, progress)
+    return Trained(bundle, progress, trainer.encoder)
 
 
 def check_free(out: Path, resume: bool) -> None:

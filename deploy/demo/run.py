@@ -144,7 +144,7 @@ def _serve(options: DemoOptions, data: DemoData, settings: Settings, bundle: Bun
     clicks = list(data.replay.log.clicks())
     scoreboard = Scoreboard(clicks, rivals(data, settings.serving.exclude))
     console.print("[bold cyan]4[/] A worker, in a process of its own")
-    with WorkerProcess(bundle.directory, _changed(settings)) as worker:
+    with WorkerProcess(bundle.directory, changed_settings(settings)) as worker:
         console.print(f"  ready; Prometheus finds it on {worker.metrics_url}")
         console.print(f"[bold cyan]5[/] Replaying {len(clicks):,} clicks at {options.rate:g}/s")
         play(
@@ -159,7 +159,7 @@ def _serve(options: DemoOptions, data: DemoData, settings: Settings, bundle: Bun
     return scoreboard
 
 
-def _changed(settings: Settings) -> dict[str, object]:
+def changed_settings(settings: Settings) -> dict[str, object]:
     """Return the settings that are not the defaults, by dotted key, for the worker's configuration file."""
     defaults = Settings()
     changed: dict[str, object] = {}
