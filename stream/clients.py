@@ -17,6 +17,7 @@ from stream.errors import BrokerError, TopicError
 from stream.settings import KafkaSettings
 
 CONNECT_TIMEOUT_S = 10
+CLOSE_TIMEOUT_S = 2
 POLL_MS = 100
 SILENCE_S = 30
 
@@ -29,13 +30,10 @@ class TopicReader(NamedTuple):
     ends: Mapping[Any, int]
 
     def records(self) -> Iterator[Any]:
-        """Yield kafka-python's records forever, as they come; None whenever none came for a tenth of a second."""
+        """Yield kafka-python's records as they come, forever."""
         while True:
-            batches = self.consumer.poll(timeout_ms=POLL_MS)
-            for batch in batches.values():
+            for batch in self.consumer.poll(timeout_ms=POLL_MS).values():
                 yield from batch
-            if not batches:
-                yield None
 
     def present_records(self) -> Iterator[Any]:
         """Yield the records up to the ends, in order within each partition; what comes later is left out."""
@@ -104,10 +102,43 @@ def producer_client(kafka: KafkaSettings, **options: Any) -> Iterator[Any]:
         try:
             yield client
         except BaseException:
-            # An orderly close waits two minutes for acknowledgements that nobody reads any more.
-            client.close(timeout=0)
+            _give_up(client)
             raise
         client.close()
+
+
+def _give_up(producer: Any) -> None:
+    """Close a producer within seconds, whatever becomes of what it has not sent yet.
+
+    By default closing waits two minutes for acknowledgements, and an error of its own would hide the one that we have.
+    """
+    try:
+        producer.close(timeout=CLOSE_TIMEOUT_S)
+    except KafkaError:
+        # Closing ends half-way when flushing takes too long; its own way to force the rest is never reached.
+        producer._sender.force_close()
+        with contextlib.suppress(KafkaError):
+            producer.close(timeout=CLOSE_TIMEOUT_S)
+
+
+def require_topic(kafka: KafkaSettings, topic: str) -> int:
+    """Return how many partitions the topic has.
+
+    Asked before a producer or consumer is made: theirs is a question that lets some brokers make the topic.
+
+    Raises:
+        BrokerError: Kafka is not reached.
+        TopicError: there is no such topic.
+
+    """
+    with admin_client(kafka) as client:
+        (found,) = client.describe_topics([topic])
+    if not found["partitions"]:
+        raise TopicError(
+            f"Kafka at {kafka.bootstrap_servers} has no topic {topic}; `nextclick topics create` makes the topics of a "
+            "service"
+        )
+    return len(found["partitions"])
 
 
 @contextlib.contextmanager
@@ -119,22 +150,15 @@ def topic_reader(kafka: KafkaSettings, topic: str, *, from_beginning: bool) -> I
         TopicError: there is no such topic.
 
     """
-    reach(kafka)
+    partitions = [TopicPartition(topic, number) for number in range(require_topic(kafka, topic))]
     with broker_errors(kafka):
         consumer = KafkaConsumer(
             **kafka.client_options(),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=POLL_MS,
+            fetch_max_wait_ms=kafka.fetch_max_wait_ms,
         )
         with contextlib.closing(consumer):
-            numbers = consumer.partitions_for_topic(topic)
-            if not numbers:
-                raise TopicError(
-                    f"Kafka at {kafka.bootstrap_servers} has no topic {topic}; `nextclick topics create` makes the "
-                    "service's topics"
-                )
-            partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
             consumer.assign(partitions)
             begins, ends = consumer.beginning_offsets(partitions), _ends(consumer, partitions)
             for partition, offset in (begins if from_beginning else ends).items():
