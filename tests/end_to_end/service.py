@@ -31,11 +31,11 @@ class Record(NamedTuple):
 class Worker:
     """One `nextclick worker` process."""
 
-    def __init__(self, number: int, options: Sequence[str], env: dict[str, str], folder: Path) -> None:
+    def __init__(self, name: str, options: Sequence[str], env: dict[str, str], folder: Path) -> None:
         self._guard = Guard("worker")
-        self.log = folder / f"worker-{number}.log"
+        self.log = folder / f"{name}.log"
         command = [str(Path(sys.executable).parent / "nextclick"), "worker", *options]
-        self.process = BackgroundProcess(f"worker {number}", command, log=self.log, guard=self._guard, env=env)
+        self.process = BackgroundProcess(name, command, log=self.log, guard=self._guard, env=env)
 
     def close(self) -> None:
         self.process.kill()
@@ -129,7 +129,7 @@ class Service:
             env.setdefault(f"NEXTCLICK_WORKER__{name.upper()}", str(getattr(worker_settings, name)))
         options = ["--bundle", str(self.bundle), "--bootstrap-servers", self.servers, "--metrics-port", "0"]
         options += ["--app-id", worker_settings.app_id]
-        worker = Worker(len(self.workers) + 1, options, env, self.folder)
+        worker = Worker(f"{worker_settings.app_id}-worker-{len(self.workers) + 1}", options, env, self.folder)
         self._stack.callback(worker.close)
         self.workers.append(worker)
         return worker
