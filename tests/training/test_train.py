@@ -1,0 +1,121 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.bundle import load_bundle
+from serving.errors import WrongUse
+from training.data.dataset import read_description
+from training.data.generator import generate
+from training.data.sequences import Vocabulary
+from training.data.splits import Training, parse_protocol
+from training.errors import CheckpointError, DataError
+from training.evaluation.cases import build_cases
+from training.evaluation.served import evaluate_served
+from training.loop import LoopConfig, Report
+from training.models import LSTMConfig
+from training.recipes import Recipe
+from training.train import Trained, checkpoints_of, curve_of, train_bundle
+
+
+def test_a_bundle_is_whole_and_says_how_it_was_made(
+    trained: Trained, small_recipe: Recipe, small_training: Training
+) -> None:
+    bundle = load_bundle(trained.bundle.directory)
+    manifest = bundle.manifest
+    assert bundle.id == trained.bundle.id
+    assert manifest.recipe == json.loads(json.dumps(small_recipe.parameters()))
+    assert manifest.recipe["model"]["kind"] == manifest.encoder.kind == "gru"
+    assert (manifest.encoder.window, manifest.seed) == (10, 0)
+    assert manifest.data["fingerprint"] == small_training.clicks.fingerprint
+    assert read_description(manifest.data) == (parse_protocol("next-item"), small_recipe.preparation)
+    assert bundle.popularity.sum() == len(small_training.clicks)
+    assert bundle.catalogue.title(bundle.catalogue.item_ids[1]) != bundle.catalogue.item_ids[1]
+
+
+def test_the_first_golden_session_is_longer_than_the_window(trained: Trained) -> None:
+    golden = json.loads((trained.bundle.directory / "golden.json").read_text())
+    assert len(golden) == 8
+    assert len(golden[0]["session"]) > 10
+
+
+def test_validation_figures_are_those_of_the_lists_that_the_bundle_serves(
+    trained: Trained, small_training: Training
+) -> None:
+    # Dense scores in torch here; encoder runtime, index and session state there.
+    served = evaluate_served(trained.bundle, small_training.validation, exclude="current", k=20)
+    figures = trained.bundle.manifest.metrics["validation"]
+    assert figures["cases"] == len(served.ranks)
+    assert figures["hr@20"] == pytest.approx(np.mean(served.ranks > 0))
+    within = np.where(served.ranks > 0, 1 / np.maximum(served.ranks, 1), 0.0)
+    assert figures["mrr@20"] == pytest.approx(within.mean())
+
+
+def test_unknown_items_of_the_validation_part_are_misses(trained: Trained, small_training: Training) -> None:
+    vocabulary = Vocabulary(trained.bundle.catalogue.item_ids[1:])
+    assert trained.bundle.manifest.metrics["validation"]["cases"] == len(
+        build_cases(small_training.validation, vocabulary)
+    )
+
+
+def test_curve_and_checkpoint_lie_beside_the_bundle(trained: Trained) -> None:
+    directory = trained.bundle.directory
+    assert curve_of(directory).read_bytes().startswith(b"\x89PNG")
+    assert (checkpoints_of(directory) / "checkpoint.json").exists()
+    assert {path.name for path in directory.parent.iterdir()} == {
+        "bundle",
+        "bundle.checkpoint",
+        "bundle.curve.png",
+    }
+
+
+def test_the_same_seed_gives_the_same_bundle(
+    trained: Trained, small_recipe: Recipe, small_training: Training, tmp_path: Path
+) -> None:
+    again = train_bundle(small_recipe, small_training, seed=0, out=tmp_path / "again")
+    assert again.bundle.id == trained.bundle.id
+
+
+def test_an_interrupted_training_that_is_resumed_gives_the_same_bundle(
+    trained: Trained, small_recipe: Recipe, small_training: Training, tmp_path: Path
+) -> None:
+    def interrupt(report: Report) -> None:
+        if report.number == 3:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "bundle"
+    with pytest.raises(KeyboardInterrupt):
+        train_bundle(small_recipe, small_training, seed=0, out=out, report=interrupt)
+    assert not out.exists()
+    with pytest.raises(WrongUse, match="holds the checkpoint of an earlier training: go on from it with --resume"):
+        train_bundle(small_recipe, small_training, seed=0, out=out)
+    with pytest.raises(CheckpointError, match="its seed is 0, this one's 1"):
+        train_bundle(small_recipe, small_training, seed=1, out=out, resume=True)
+    resumed = train_bundle(small_recipe, small_training, seed=0, out=out, resume=True)
+    assert resumed.bundle.id == trained.bundle.id
+
+
+def test_an_lstm_with_separate_tables_is_a_bundle_too(
+    small_recipe: Recipe, small_training: Training, tmp_path: Path
+) -> None:
+    recipe = dataclasses.replace(
+        small_recipe, model=LSTMConfig(dim=12, hidden=8, layers=2, tied=False), loop=LoopConfig(epochs=1)
+    )
+    bundle = train_bundle(recipe, small_training, seed=0, out=tmp_path / "lstm").bundle
+    assert (bundle.manifest.encoder.kind, bundle.manifest.encoder.state_size) == ("lstm", 2 * 2 * 8)
+
+
+def test_a_bundle_is_never_overwritten(trained: Trained, small_recipe: Recipe, small_training: Training) -> None:
+    with pytest.raises(WrongUse, match="exists already"):
+        train_bundle(small_recipe, small_training, seed=0, out=trained.bundle.directory)
+
+
+def test_data_without_a_session_of_two_clicks_are_refused(
+    small_recipe: Recipe, small_training: Training, tmp_path: Path
+) -> None:
+    log = generate(50, 100, 0)
+    firsts = log.with_frame(log.frame.unique("session_id", keep="first", maintain_order=True))
+    with pytest.raises(DataError, match="no session of two clicks to learn from"):
+        train_bundle(small_recipe, Training(firsts, small_training.validation), seed=0, out=tmp_path / "bundle")
