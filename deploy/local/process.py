@@ -46,6 +46,7 @@ class Guard:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # out of reach of Ctrl-C and of a signal to our process group
+            env={"PATH": "/usr/bin:/bin"},  # it needs `rm`, whatever the PATH of this process is
         )
 
     def watch(self, pid: int) -> None:

@@ -158,6 +158,14 @@ def test_a_program_that_ignores_the_polite_signal_is_killed(tmp_path: Path) -> N
         guard.close()
 
 
+def test_a_folder_goes_away_whatever_the_path_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    guard = Guard("test")
+    assert guard.folder.is_dir()
+    guard.close()
+    assert not guard.folder.exists()
+
+
 def test_ports_are_out_of_reach_of_outgoing_connections() -> None:
     ephemeral = Path("/proc/sys/net/ipv4/ip_local_port_range")
     lowest = int(ephemeral.read_text().split()[0]) if ephemeral.exists() else 49152
