@@ -13,12 +13,13 @@ import faust
 from serving.control import Control
 from serving.recommender import Recommender
 from stream import transport
+from stream.contract.specs import SESSION_TABLE
 from stream.metrics import Metrics
 from stream.pipeline.compute import Computer
 from stream.pipeline.drain import batches
 from stream.pipeline.pipeline import Pipeline
 from stream.settings import Settings
-from stream.state.table import TABLE, SessionTable, Source
+from stream.state.table import SessionTable, Source
 from stream.transport.credentials import credentials
 
 AGENT = "recommend"
@@ -88,7 +89,7 @@ def create_app(
         allow_empty=True,
     )
     table: SessionTable = app.Table(
-        TABLE,
+        SESSION_TABLE,
         key_type=bytes,
         value_type=bytes,
         partitions=source.partitions,

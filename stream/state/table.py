@@ -20,7 +20,6 @@ from stream.metrics import Metrics
 from stream.state.partition import PartitionStates
 from stream.transport.offsets import hold_flow
 
-TABLE = "sessions"
 # Not UTF-8, so it is never the key of a session. What is stored under it: which topic the offsets count.
 MARKER_KEY = b"\xffclicks"
 RESERVED = b"\xff"

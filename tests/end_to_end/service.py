@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.admin import KafkaAdminClient
 
 from deploy.local.process import BackgroundProcess, Guard
 from serving.events import Click, Recommendation, decode_recommendation, encode_click
+from stream.contract.topics import create_topics
 from stream.settings import Settings
 from tests.waiting import wait_for
 
@@ -95,26 +96,8 @@ class Service:
     ) -> None:
         self._stack.close()
 
-    @property
-    def changelog(self) -> str:
-        return f"{self.settings.worker.app_id}-sessions-changelog"
-
-    @property
-    def topics(self) -> dict[str, int]:
-        topics, partitions = self.settings.topics, self.settings.topics.partitions
-        names = [topics.clicks, topics.recommendations, topics.dead_letters, self.changelog]
-        return dict.fromkeys(names, partitions)
-
-    def create_topics(self, **partitions: int) -> None:
-        compacted = {"cleanup.policy": "compact"}
-        self.admin.create_topics(
-            [
-                NewTopic(
-                    name, partitions.get(name, count), 1, topic_configs=compacted if name == self.changelog else {}
-                )
-                for name, count in self.topics.items()
-            ]
-        )
+    def create_topics(self) -> None:
+        create_topics(self.settings)
 
     def delete_topic(self, name: str) -> None:
         self.admin.delete_topics([name])
@@ -147,7 +130,7 @@ class Service:
         consumer = KafkaConsumer(bootstrap_servers=self.servers, auto_offset_reset="earliest", fetch_max_wait_ms=100)
         records: list[Any] = []
         with closing(consumer):
-            consumer.assign([TopicPartition(topic, partition) for partition in range(self.topics[topic])])
+            consumer.assign([TopicPartition(topic, partition) for partition in range(self.settings.topics.partitions)])
 
             def enough() -> bool:
                 for batch in consumer.poll(timeout_ms=100).values():
