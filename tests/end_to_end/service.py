@@ -7,12 +7,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from deploy.local.process import BackgroundProcess, Guard
 from serving.events import Click, Recommendation, decode_recommendation, encode_click
@@ -84,12 +85,18 @@ class Service:
         self.folder = folder
         self.workers: list[Worker] = []
         self._stack = ExitStack()
+        self.servers = settings.kafka.bootstrap_servers
 
     def __enter__(self) -> Self:
-        self.servers = self.settings.kafka.bootstrap_servers
-        self.admin = self._stack.enter_context(closing(KafkaAdminClient(bootstrap_servers=self.servers)))
-        self.producer = self._stack.enter_context(closing(KafkaProducer(bootstrap_servers=self.servers, linger_ms=5)))
         return self
+
+    @cached_property
+    def admin(self) -> KafkaAdminClient:
+        return self._stack.enter_context(closing(KafkaAdminClient(bootstrap_servers=self.servers)))
+
+    @cached_property
+    def producer(self) -> KafkaProducer:
+        return self._stack.enter_context(closing(KafkaProducer(bootstrap_servers=self.servers, linger_ms=5)))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -103,14 +110,19 @@ class Service:
         self.admin.delete_topics([name])
         wait_for(lambda: name not in self.admin.list_topics())
 
-    def start_worker(self, **overrides: str) -> Worker:
+    def limit_records(self, topic: str, largest_bytes: int) -> None:
+        """Make the broker refuse larger ones."""
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={"max.message.bytes": str(largest_bytes)})
+        self.admin.alter_configs([resource])
+
+    def start_worker(self, metrics_port: str = "0", **overrides: str) -> Worker:
         """Start a worker; `overrides` are variables without their prefix."""
         env = {f"NEXTCLICK_TOPICS__{name.upper()}": str(value) for name, value in self.settings.topics}
         env |= {f"NEXTCLICK_{name}": value for name, value in overrides.items()}
         worker_settings = self.settings.worker
         for name in ("batch_max_events", "session_timeout_s", "heartbeat_interval_s", "commit_interval_s"):
             env.setdefault(f"NEXTCLICK_WORKER__{name.upper()}", str(getattr(worker_settings, name)))
-        options = ["--bundle", str(self.bundle), "--bootstrap-servers", self.servers, "--metrics-port", "0"]
+        options = ["--bundle", str(self.bundle), "--bootstrap-servers", self.servers, "--metrics-port", metrics_port]
         options += ["--app-id", worker_settings.app_id]
         worker = Worker(f"{worker_settings.app_id}-worker-{len(self.workers) + 1}", options, env, self.folder)
         self._stack.callback(worker.close)
