@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.contract.specs import (
-    SESSION_TABLE,
     FoundTopic,
     changelog_name,
     find_problems,
@@ -13,7 +12,6 @@ from stream.contract.specs import (
     topic_specs,
 )
 from stream.settings import Settings
-from stream.state.table import TABLE
 
 SETTINGS = Settings()
 CHANGELOG = "nextclick-sessions-changelog"
@@ -30,7 +28,6 @@ def test_topics_as_they_are_made_have_no_problem() -> None:
 
 def test_the_changelog_is_that_of_the_workers_session_table() -> None:
     assert changelog_name(SETTINGS) == CHANGELOG
-    assert SESSION_TABLE == TABLE
 
 
 def test_each_missing_topic_is_a_problem_with_its_setting() -> None:

@@ -1,0 +1,71 @@
+from collections.abc import Iterable
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.bundle import Bundle
+from serving.control import Control
+from serving.events import Click, encode_click
+from serving.recommender import Recommender
+from serving.settings import ServingSettings
+from stream.pipeline.compute import Computer, Incoming
+from stream.state.partition import Stored
+
+Lists = dict[tuple[int, int], bytes]
+States = dict[tuple[int, bytes], Stored]
+
+clicks = st.builds(
+    Click,
+    event_id=st.integers(0, 15).map(lambda n: f"e{n}"),  # few enough for duplicates
+    session_id=st.sampled_from(["a", "b", "c"]),
+    item_id=st.integers(1, 53).map(lambda n: f"i{n}"),  # the bundle knows 50
+    timestamp_ms=st.integers(0, 20).map(lambda n: n * 600_000),  # gaps, and times that go back
+    consent=st.sampled_from([None, None, True, False]),
+)
+logs = st.lists(st.tuples(st.integers(0, 1), clicks | st.just(None)), max_size=25)
+
+
+def records(log: list[tuple[int, Click | None]]) -> list[Incoming]:
+    """The log as Kafka would give it, with broken records between the clicks."""
+    offsets = {0: 0, 1: 0}
+    found = []
+    for partition, click in log:
+        key, value = (b"a", b"{") if click is None else (click.session_id.encode(), encode_click(click))
+        found.append(Incoming(partition, offsets[partition], 13_000_000, key, value, []))
+        offsets[partition] += 1
+    return found
+
+
+def run(bundle: Bundle, batches: Iterable[list[Incoming]]) -> tuple[Lists, States]:
+    states: States = {}
+    lists: Lists = {}
+
+    def state_of(partition: int, key: bytes) -> bytes | None:
+        stored = states.get((partition, key))
+        return None if stored is None else stored.state
+
+    computer = Computer(Recommender(bundle, ServingSettings()), state_of, partitions=2)
+    for batch in batches:
+        outcome = computer.compute(batch, Control())
+        ended = len(outcome.answers) + len(outcome.dead) + outcome.duplicates + outcome.replayed
+        assert ended == len(batch)
+        states |= outcome.states
+        lists |= {(answer.record.partition, answer.record.offset): answer.value for answer in outcome.answers}
+    return lists, states
+
+
+@given(log=logs, cuts=st.lists(st.integers(0, 25), max_size=6), again=st.integers(0, 25))
+def test_batches_and_reading_again_change_neither_lists_nor_states(
+    tiny_bundle: Bundle, log: list[tuple[int, Click | None]], cuts: list[int], again: int
+) -> None:
+    whole = records(log)
+    edges = [0, *sorted(cut for cut in cuts if cut < len(whole)), len(whole)]
+    pieces = [whole[start:end] for start, end in pairwise(edges)]
+    lists, states = run(bundle := tiny_bundle, [whole])
+    assert run(bundle, pieces) == (lists, states)
+
+    # Ended after any number of batches, and started again from an older commit.
+    done = len(pieces) // 2
+    reread = [*pieces[:done], *pieces[max(0, done - again) :]]
+    assert run(bundle, reread) == (lists, states)
