@@ -103,6 +103,12 @@ class Service:
     ) -> None:
         self._stack.close()
 
+    def disconnect(self) -> None:
+        """Close the test's own clients before their broker goes away: kafka-python would leave sockets open."""
+        self.admin.close()
+        self.producer.close()
+        del self.admin, self.producer
+
     def create_topics(self) -> None:
         create_topics(self.settings)
 

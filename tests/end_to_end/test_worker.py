@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.errors import MissingProgram
+from deploy.local.kafka import KafkaBroker
 from serving.bundle import load_bundle
 from serving.control import Control
 from serving.events import Click, Recommendation, encode_recommendation
@@ -188,3 +190,27 @@ def test_a_worker_that_joins_and_one_that_dies_lose_nothing(broker: str, new_ser
     service.send_clicks(clicks[1_000:])
     assert by_id(service.read_lists(clicks)) == expected(clicks, service.bundle)
     assert second.get("/ready")[0] == 200
+
+
+@pytest.mark.slow
+def test_a_broker_that_dies_and_comes_back_is_waited_for(new_service: NewService) -> None:
+    try:
+        kafka = KafkaBroker().__enter__()
+    except MissingProgram as error:
+        pytest.skip(str(error))
+    with kafka:
+        service = new_service(kafka.bootstrap_servers)
+        service.create_topics()
+        clicks = clicks_of(1_500)
+        worker = service.start_worker().wait_until_ready()
+        reports = [service.send(plain(click)) for click in clicks[:1_000]]
+        wait_for(lambda: worker.metric("events_total", outcome="served") >= 100)
+        for report in reports:
+            report.get(timeout=30)
+        service.disconnect()
+        kafka.kill()
+        wait_for(lambda: "Connect call failed" in worker.output)
+        kafka.start()
+        service.send_clicks(clicks[1_000:])
+        assert by_id(service.read_lists(clicks)) == expected(clicks, service.bundle)
+        assert worker.process.returncode is None
