@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
+from serving.encoders.runtime import load_network
 from serving.errors import BundleError
 from serving.session import Carried, Interaction, Moment, window_start
 
@@ -29,17 +29,6 @@ class Reading:
 
     moments: list[Moment]
     carried: list[Carried]
-
-
-def _load(onnx: bytes) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises a dozen unrelated classes, none with a common base
-        raise BundleError(f"encoder.step.onnx cannot be loaded ({error}); export the bundle again") from error
 
 
 @dataclass(slots=True)
@@ -76,7 +65,7 @@ class RecurrentEncoder:
         self._dim = dim
         self._window = window
         self._bundle = bundle
-        self._session = _load(onnx)
+        self._session = load_network(onnx, "encoder.step.onnx")
         self._check()
 
     def _check(self) -> None:

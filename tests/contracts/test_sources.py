@@ -1,6 +1,8 @@
 """What the sources must not do: run code that came in as data, or wait for time to pass in a test."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,3 +68,23 @@ def test_no_test_sleeps(root: Path) -> None:
         for node in ast.walk(ast.parse(source.read_text())):
             if isinstance(node, ast.Call):
                 assert ast.unparse(node.func) not in {"time.sleep", "sleep"}, f"{source} sleeps; use tests.waiting"
+
+
+def test_onnx_runtime_is_imported_in_one_place_which_turns_its_telemetry_off_first(root: Path) -> None:
+    importing = [
+        str(source.relative_to(root))
+        for package in ("stream", "serving", "training", "deploy")
+        for source in (root / package).rglob("*.py")
+        if "import onnxruntime" in source.read_text()
+    ]
+    assert importing == ["serving/encoders/runtime.py"]
+
+
+def test_loading_a_network_leaves_no_trace_of_telemetry(tmp_path: Path) -> None:
+    """ONNX Runtime with telemetry on keeps its session in the temporary folder, and its queue in the home folder."""
+    environment = {"TMPDIR": str(tmp_path), "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", "import serving.encoders.runtime"], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
