@@ -72,7 +72,7 @@ def run_demo(options: DemoOptions, console: Console) -> Report:
         report = make_report(
             scoreboard.standing(),
             expected=len(data.replay.log),
-            dead_letters=sum(1 for _ in read_values(settings.kafka, settings.topics.dead_letters)),
+            dead_letters=len(read_values(settings.kafka, settings.topics.dead_letters)),
             seconds=time.monotonic() - began,
             broker=broker,
             bundle=bundle.id,

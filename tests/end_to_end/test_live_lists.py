@@ -95,7 +95,7 @@ def serve(clicks: list[Click], settings: Settings, bundle: Path) -> dict[str, Re
 
         def all_lists() -> list[bytes]:
             worker.check()
-            values = list(read_values(settings.kafka, settings.topics.recommendations))
+            values = read_values(settings.kafka, settings.topics.recommendations)
             return values if len(values) >= len(clicks) else []
 
         lists = [decode_recommendation(value) for value in wait_for(all_lists, 60)]
