@@ -8,9 +8,9 @@ import os
 
 os.putenv("ORT_DISABLE_TELEMETRY", "1")
 
-import onnxruntime  # noqa: E402
+import onnxruntime
 
-from serving.errors import BundleError  # noqa: E402
+from serving.errors import BundleError
 
 
 def load_network(onnx: bytes, name: str) -> onnxruntime.InferenceSession:
