@@ -36,10 +36,19 @@ class Failure:
     happened: asyncio.Event = field(default_factory=asyncio.Event)
 
     def set(self, error: Exception) -> None:
-        """End the process with this error. No event is acknowledged after it."""
+        """End the process with this error. No batch is begun after it."""
         if self.error is None:
             self.error = error
             self.happened.set()
+
+
+class App(faust.App):  # type: ignore[misc]
+    """A Faust application that keeps nothing on disk: its table is in memory, and whole in the changelog."""
+
+    fetch_max_wait_ms: int
+
+    def _create_directories(self) -> None:
+        """Make none."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,6 @@ def create_app(
     executor: Executor,
     metrics: Metrics,
     control: Callable[[], Control] = Control,
-    broker: str | None = None,
 ) -> Application:
     """Put a worker's application together; nothing is connected before it is started.
 
@@ -74,11 +82,10 @@ def create_app(
         executor: one thread for encoder and index.
         metrics: gets all figures.
         control: returns what operators have told so far.
-        broker: a Faust URL instead of the one that the settings make; the tests' own transport has one.
 
     """
     failure = Failure()
-    app = faust.App(settings.worker.app_id, **faust_settings(settings, broker), Table=SessionTable)
+    app = App(settings.worker.app_id, **faust_settings(settings), Table=SessionTable)
     app.fetch_max_wait_ms = settings.kafka.fetch_max_wait_ms
     clicks = app.topic(
         settings.topics.clicks,
@@ -117,12 +124,12 @@ def create_app(
     return Application(app, table, computer, pipeline, agent, failure, recommender.bundle.id)
 
 
-def faust_settings(settings: Settings, broker: str | None = None) -> dict[str, Any]:
+def faust_settings(settings: Settings) -> dict[str, Any]:
     """Return what Faust is told."""
     transport.register()
     kafka, worker = settings.kafka, settings.worker
     return {
-        "broker": broker or ";".join(f"{transport.SCHEME}://{server}" for server in kafka.servers),
+        "broker": ";".join(f"{transport.SCHEME}://{server}" for server in kafka.servers),
         "broker_credentials": credentials(kafka),
         # Faust reads its own variables over these arguments; with a prefix that nobody uses it finds none.
         "env_prefix": "NEXTCLICK_FAUST_",

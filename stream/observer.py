@@ -40,13 +40,13 @@ class Observer:
 
     def _observe(self, application: Application) -> None:
         app, shards = application.faust, application.table.shards.values()
-        ready = bool(app.tables.actives_ready and not app.rebalancing and not app.should_stop)
-        self._health.set("tables", ready and application.failure.error is None)
+        recovered = bool(app.tables.actives_ready and not app.rebalancing and not app.should_stop)
+        self._health.set("tables", recovered and application.failure.error is None)
         self._metrics.sessions.set(sum(len(shard) for shard in shards))
         self._metrics.session_bytes.set(sum(shard.state_bytes for shard in shards))
-        if ready:
+        if recovered:
             self._observe_lag(application)
-        if ready and not self._was_ready:
+        if not self._was_ready and not self._health.missing:
             self._announce(application)
 
     def _observe_lag(self, application: Application) -> None:

@@ -10,10 +10,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, NoReturn, TypeVar
 
+import faust
+
 from serving.bundle import load_bundle
 from serving.errors import NextclickError, WrongUse
 from serving.recommender import Recommender
 from stream.app import Application, create_app
+from stream.control import ControlReader
 from stream.errors import BrokerError
 from stream.health import Health, HealthServer
 from stream.metrics import Metrics
@@ -23,7 +26,7 @@ from stream.settings import Settings
 from stream.transport.offsets import abandon
 
 # What must be there before the worker is ready, in the order in which it comes.
-PARTS = ("bundle", "topics", "tables")
+PARTS = ("bundle", "topics", "control", "tables")
 # How long a worker that has failed may take to leave its group; the others then need not wait for its session to end.
 LEAVE_S = 5.0
 LOG = logging.getLogger(__name__)
@@ -67,12 +70,19 @@ class _Worker:
             self._health.set("bundle", True)
             source = await self._unless_stopped(lambda: find_source(self._settings))
             self._health.set("topics", True)
+            controls = ControlReader(self._settings)
             application = create_app(
-                self._settings, recommender, source=source, executor=self._executor, metrics=self._metrics
+                self._settings,
+                recommender,
+                source=source,
+                executor=self._executor,
+                metrics=self._metrics,
+                control=lambda: controls.control,
             )
             await self._unless_stopped(application.computer.warm_up)
             self._observer.application = application
-            await self._serve(application)
+            async with _background(_or_fail(controls.run(), application)):
+                await self._serve(application, controls)
 
     def _on_signal(self, number: int) -> None:
         LOG.info("stopping signal=%s", signal.Signals(number).name)
@@ -98,13 +108,13 @@ class _Worker:
             _exit("stopped before it served", code=0)
         return await calling
 
-    async def _serve(self, application: Application) -> None:
+    async def _serve(self, application: Application, controls: ControlReader) -> None:
         """Run Faust until a signal, a failure of ours, or one of its own; then stop it."""
         app, failure = application.faust, application.failure
         async with (
             _background(self._asked_to_stop.wait()) as stopping,
             _background(failure.happened.wait()) as failing,
-            _background(_run_faust(application)) as running,
+            _background(_or_fail(self._run_faust(app, controls), application)) as running,
         ):
             await asyncio.wait({running, stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
             if failure.error is not None:
@@ -117,17 +127,21 @@ class _Worker:
             raise failure.error
         LOG.info("stopped")
 
-
-async def _run_faust(application: Application) -> None:
-    """Start the application, which takes until its table is recovered, and return when it has stopped or crashed."""
-    app = application.faust
-    try:
+    async def _run_faust(self, app: faust.App, controls: ControlReader) -> None:
+        """Start the application, which takes until its table is recovered, and return when it has stopped."""
+        await controls.read.wait()
+        self._health.set("control", True)
         await app.start()
         await app.wait()
+        if app.crash_reason is not None:
+            raise app.crash_reason
+
+
+async def _or_fail(work: Coroutine[Any, Any, None], application: Application) -> None:
+    try:
+        await work
     except Exception as error:
         application.failure.set(_broke(error))
-    if app.crash_reason is not None:
-        application.failure.set(_broke(app.crash_reason))
 
 
 def _broke(error: BaseException) -> NextclickError:

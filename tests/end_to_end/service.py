@@ -58,12 +58,7 @@ class Worker:
         return self
 
     def get(self, path: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(self.url + path, timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
+        return get(self.url + path)
 
     def metric(self, name: str, **labels: str) -> float:
         """One sample of /metrics, 0 where there is none."""
@@ -170,6 +165,15 @@ class Service:
         records = self.read(self.settings.topics.recommendations, all_there, timeout_s)
         assert all(json.loads(record.value)["session_id"].encode() == record.key for record in records)
         return [decode_recommendation(record.value) for record in records]
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
 
 
 def plain(click: Click) -> Record:

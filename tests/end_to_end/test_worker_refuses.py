@@ -1,5 +1,6 @@
 """What keeps a worker from serving, each told in a sentence with the remedy, and without a traceback."""
 
+import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from deploy.local.process import free_port
 from serving.events import Click
 from stream.contract.specs import changelog_name
 from stream.settings import Settings
-from tests.end_to_end.service import Service, Worker, plain
+from tests.end_to_end.service import Service, Worker, get, plain
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.end_to_end
@@ -71,6 +72,28 @@ def test_a_worker_that_waits_for_its_broker_can_be_stopped_at_once(
         wait_for(lambda: "waiting for Kafka" in worker.output)
         worker.process.send(signal.SIGTERM)
         assert worker.process.wait(timeout_s=5) == 0
+
+
+@pytest.mark.parametrize("sign", ["bundle loaded", "nextclick worker ready"])
+def test_a_worker_can_be_stopped_while_it_starts(kafka_broker: str, new_service: NewService, sign: str) -> None:
+    service = new_service(kafka_broker)
+    service.create_topics()
+    worker = service.start_worker()
+    wait_for(lambda: sign in worker.output, every_s=0.001)
+    worker.process.send(signal.SIGTERM)
+    assert worker.process.wait(timeout_s=10) == 0
+
+
+def test_ready_says_what_a_worker_waits_for(
+    new_settings: Callable[..., Settings], tiny_bundle: Path, tmp_path: Path
+) -> None:
+    port = str(free_port())
+    with Service(new_settings(f"127.0.0.1:{free_port()}"), tiny_bundle, tmp_path) as service:
+        worker = service.start_worker(metrics_port=port)
+        wait_for(lambda: "waiting for Kafka" in worker.output)
+        status, body = get(f"http://127.0.0.1:{port}/ready")
+        assert (status, json.loads(body)["missing"]) == (503, ["topics", "control", "tables"])
+        assert get(f"http://127.0.0.1:{port}/live")[0] == 200
 
 
 def test_a_broken_bundle_is_refused(kafka_broker: str, new_service: NewService, tmp_path: Path) -> None:
