@@ -3,7 +3,7 @@ from typing import Any
 
 from serving.events import Click
 from stream.pipeline.drain import batches
-from tests.stream.pipeline.conftest import Bench, as_stream
+from tests.stream.bench import Bench, as_stream
 
 
 def events(bench: Bench, count: int) -> list[Any]:

@@ -14,7 +14,7 @@ from stream.contract.specs import changelog_name
 from stream.errors import PublishError, TopicError
 from stream.settings import Settings
 from stream.state.table import APPLIED_OFFSET_HEADER, MARKER_KEY
-from tests.stream.pipeline.conftest import CHANGELOG, MINUTE_MS, Bench
+from tests.stream.bench import CHANGELOG, MINUTE_MS, Bench
 
 NewBench = Callable[..., Bench]
 NOW_MS = 1_700_000_000_000

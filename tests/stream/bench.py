@@ -1,24 +1,15 @@
 """A real application with only Kafka replaced: what is sent is recorded, and acknowledged when a test says so."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import pytest
 from aiokafka.errors import InvalidTopicError
 from faust.types.tuples import TP, ConsumerMessage
 
-from serving.bundle import Bundle
 from serving.events import Click, encode_click
-from serving.recommender import Recommender
-from stream.app import Application, create_app
+from stream.app import Application
 from stream.metrics import Metrics
-from stream.settings import Settings
-from stream.state.table import Source
-from tests.tiny_bundle import write_tiny_bundle
 
 CHANGELOG = "nextclick-sessions-changelog"
 MINUTE_MS = 60_000
@@ -104,38 +95,6 @@ class Bench(NamedTuple):
 
     def sample(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(f"nextclick_stream_{name}", labels) or 0.0
-
-
-@pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_tiny_bundle(Path(tmp_path_factory.mktemp("bundles")) / "tiny")
-
-
-@pytest.fixture
-def new_bench(tiny_bundle: Bundle) -> Iterator[Callable[..., Bench]]:
-    """Make an application: `new_bench(recommender=..., batch_max_events=4)`."""
-    with ThreadPoolExecutor(1) as executor:
-
-        def make(recommender: Recommender | None = None, **worker: Any) -> Bench:
-            settings = Settings.model_validate({"worker": {"expiry_grace_s": 0, **worker}})
-            metrics, wire, inlet = Metrics(), Wire(), Inlet()
-            application = create_app(
-                settings,
-                recommender or Recommender(tiny_bundle, settings.serving),
-                source=Source("clicks", 4, "topic-1"),
-                executor=executor,
-                metrics=metrics,
-            )
-            application.faust.producer, application.faust.consumer = wire, inlet
-            application.faust.flow_control.resume()
-            return Bench(application, wire, inlet, metrics)
-
-        yield make
-
-
-@pytest.fixture
-def bench(new_bench: Callable[..., Bench]) -> Bench:
-    return new_bench()
 
 
 def as_stream(queue: Any) -> SimpleNamespace:

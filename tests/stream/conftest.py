@@ -1,0 +1,47 @@
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.bundle import Bundle
+from serving.recommender import Recommender
+from stream.app import create_app
+from stream.metrics import Metrics
+from stream.settings import Settings
+from stream.state.table import Source
+from tests.stream.bench import Bench, Inlet, Wire
+from tests.tiny_bundle import write_tiny_bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_tiny_bundle(Path(tmp_path_factory.mktemp("bundles")) / "tiny")
+
+
+@pytest.fixture
+def new_bench(tiny_bundle: Bundle) -> Iterator[Callable[..., Bench]]:
+    """Make an application: `new_bench(recommender=..., batch_max_events=4)`."""
+    with ThreadPoolExecutor(1) as executor:
+
+        def make(recommender: Recommender | None = None, **worker: Any) -> Bench:
+            settings = Settings.model_validate({"worker": {"expiry_grace_s": 0, **worker}})
+            metrics, wire, inlet = Metrics(), Wire(), Inlet()
+            application = create_app(
+                settings,
+                recommender or Recommender(tiny_bundle, settings.serving),
+                source=Source("clicks", 4, "topic-1"),
+                executor=executor,
+                metrics=metrics,
+            )
+            application.faust.producer, application.faust.consumer = wire, inlet
+            application.faust.flow_control.resume()
+            return Bench(application, wire, inlet, metrics)
+
+        yield make
+
+
+@pytest.fixture
+def bench(new_bench: Callable[..., Bench]) -> Bench:
+    return new_bench()
