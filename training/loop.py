@@ -30,12 +30,18 @@ from training.determinism import deterministic, seeded
 from training.errors import TrainingError
 from training.losses import Loss
 from training.models import SessionEncoder
-from training.optimizer import OptimizerConfig, learning_rate, make_optimizer
+from training.optimizer import (
+    OptimizerConfig,
+    learning_rate,
+    load_optimizer_tensors,
+    make_optimizer,
+    optimizer_tensors,
+)
 
 MONITORED_AT = 20
 """Length of the lists in validation."""
 
-# Before this share of a time budget is used, its pace says little about the rest: libraries are still warming up.
+# Before this share of a time budget is used, the pace says little about the rest.
 BUDGET_TRIAL = 0.1
 
 
@@ -140,7 +146,7 @@ class Trainer:
         self.progress = msgspec.convert(checkpoint.progress, Progress)
         self.encoder.load_state_dict(_within("encoder/", checkpoint.tensors))
         self._best = _within("best/", checkpoint.tensors)
-        _load_optimizer(self._optimizer, _within("optimizer/", checkpoint.tensors))
+        load_optimizer_tensors(self._optimizer, _within("optimizer/", checkpoint.tensors))
         self._done = self._done_before = len(self.progress.epochs) * self.windows.targets
 
     def run(self) -> Progress:
@@ -151,6 +157,7 @@ class Trainer:
 
         """
         self._began = time.monotonic()
+        self._first_step = math.inf, 0
         with deterministic(self.config.threads):
             while not self.progress.finished:
                 epoch = self._epoch(len(self.progress.epochs) + 1)
@@ -169,6 +176,8 @@ class Trainer:
             total += self._step(batch, generator) * targets
             seen += targets
             self._done += targets
+            if self._first_step[0] == math.inf:
+                self._first_step = time.monotonic(), self._done
             self.report(Report(self._share_done(), number, total / seen, self._eta_s()))
             if self._share_done() >= 1:
                 break
@@ -210,20 +219,26 @@ class Trainer:
     def _checkpoint(self) -> Checkpoint:
         tensors = {f"encoder/{name}": tensor for name, tensor in self.encoder.state_dict().items()}
         tensors |= {f"best/{name}": tensor for name, tensor in self._best.items()}
-        tensors |= {f"optimizer/{name}": tensor for name, tensor in _optimizer_tensors(self._optimizer).items()}
+        tensors |= {f"optimizer/{name}": tensor for name, tensor in optimizer_tensors(self._optimizer).items()}
         return Checkpoint(self.identity, msgspec.to_builtins(self.progress), tensors)
 
     def _share_done(self) -> float:
         """Return the share of the plan, or of what fits into the budget at the pace so far, that is done."""
-        planned = float(self._planned)
-        if self.max_seconds is not None:
-            elapsed = time.monotonic() - self._began
-            if elapsed >= self.max_seconds:
-                return 1.0
-            if elapsed > BUDGET_TRIAL * self.max_seconds:
-                pace = (self._done - self._done_before) / elapsed
-                planned = min(planned, self._done_before + pace * self.max_seconds)
-        return self._done / planned
+        return self._done / min(self._planned, self._fitting())
+
+    def _fitting(self) -> float:
+        """Return the targets that a run within the budget learns from, infinite while nothing says that it is short."""
+        if self.max_seconds is None:
+            return math.inf
+        now = time.monotonic()
+        left = self.max_seconds - (now - self._began)
+        if left <= 0:
+            return max(1, self._done)
+        # The first step is no measure: it loads half of torch.
+        began, done = self._first_step
+        if now - began < BUDGET_TRIAL * self.max_seconds:
+            return math.inf
+        return self._done + left * (self._done - done) / (now - began)
 
     def _eta_s(self) -> float:
         elapsed, done_here = time.monotonic() - self._began, self._done - self._done_before
@@ -237,21 +252,3 @@ def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _within(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimiser's state by "number of the parameter/name"; its settings are the recipe's, not state."""
-    return {
-        f"{number}/{name}": value
-        for number, state in optimizer.state_dict()["state"].items()
-        for name, value in state.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        number, _, name = key.partition("/")
-        state.setdefault(int(number), {})[name] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,12 +1,12 @@
 """Optimisers and their learning rate over the course of a training."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from training.checks import above, at_least, share
 
@@ -42,6 +42,25 @@ def make_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) 
         )
     # Fused: one pass over each table instead of five.
     return torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimiser's state by "number of the parameter/name"; its settings are the recipe's, not state."""
+    return {
+        f"{number}/{name}": value
+        for number, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave; the settings stay those that the optimiser was made with."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        number, _, name = key.partition("/")
+        state.setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def learning_rate(config: OptimizerConfig, progress: float) -> float:

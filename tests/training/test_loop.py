@@ -180,6 +180,12 @@ def test_a_budget_shortens_the_plan_to_what_fits(monkeypatch: pytest.MonkeyPatch
     assert any(0.4 < report.done < 0.6 for report in reports)
 
 
+def test_the_shortest_budget_gives_one_step() -> None:
+    trainer = replace(_trainer(), max_seconds=1e-9)
+    (epoch,) = trainer.run().epochs
+    assert math.isfinite(epoch.loss)
+
+
 def test_a_budget_that_suffices_changes_nothing() -> None:
     plain, budgeted = _trainer(), replace(_trainer(), max_seconds=3600.0)
     assert plain.run() == budgeted.run()
