@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from deploy.demo.report import Report, make_report, sentences, write_report
 from deploy.demo.scoreboard import Scoreboard
 from deploy.demo.topics_reader import dump, read_values
 from deploy.demo.worker import WorkerProcess
+from deploy.local.process import Guard
 from deploy.local.start import local_broker
 from serving.bundle import Bundle, load_bundle
 from serving.errors import NextclickError, WrongUse
@@ -64,7 +66,7 @@ def run_demo(options: DemoOptions, console: Console) -> Report:
         raise WrongUse(f"--keep {options.keep} is not empty; name a folder that is empty or not there yet")
     recipe = find_recipe(options.recipe)
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nextclick-demo-")))
+        folder = stack.enter_context(_folder_of_its_own())
         data = _read(options, recipe, console)
         broker, settings = _broker(options, data, stack, console)
         bundle = _train(options, recipe, data, folder, console)
@@ -80,6 +82,17 @@ def run_demo(options: DemoOptions, console: Console) -> Report:
         if options.keep is not None:
             _keep(options.keep, bundle, settings, report)
     return _finish(options, report, console)
+
+
+@contextlib.contextmanager
+def _folder_of_its_own() -> Iterator[Path]:
+    """Give a folder that is gone at the end, even of a killed demo; libraries (torch) put their files there too."""
+    with contextlib.closing(Guard("demo")) as guard:
+        before, tempfile.tempdir = tempfile.tempdir, str(guard.folder)
+        try:
+            yield guard.folder
+        finally:
+            tempfile.tempdir = before
 
 
 def _read(options: DemoOptions, recipe: Recipe, console: Console) -> DemoData:
