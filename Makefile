@@ -23,14 +23,19 @@ PROJECT_STAMP := $(VENV)/.installed-project
 TRAIN_STAMP := $(VENV)/.installed-train
 TEST_STAMP := $(VENV)/.installed-test
 
-.PHONY: help demo test lint docs lock clean
+.PHONY: help install demo test acceptance lint docs lock clean
 
 help:  ## Show this list.
 	@echo 'make TARGET [ARGS="..."] [TORCH_BACKEND=cpu] [PYTHON=python3.12]'
-	@sed -n 's/^\([a-z]*\):.*##/  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*##/  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo: $(TRAIN_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Install, then train a model and show the whole service live.
+demo: install  ## Install, then train a model and show the whole service live.
 	@$(BIN)/nextclick demo $(ARGS)
+
+install: $(TRAIN_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Install only; the command is then .venv/bin/nextclick.
+
+acceptance: $(TEST_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Run the demo at full length, on real clicks where they are.
+	@$(BIN)/pytest -m acceptance $(ARGS)
 
 test: lint  ## Install, then run every check and the whole test suite.
 	@$(BIN)/pytest $(ARGS)

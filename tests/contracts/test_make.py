@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-TARGETS = {"help", "demo", "test", "lint", "docs", "lock", "clean"}
+TARGETS = {"help", "install", "demo", "test", "acceptance", "lint", "docs", "lock", "clean"}
 
 
 def test_make_alone_lists_every_target(root: Path) -> None:
