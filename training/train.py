@@ -4,7 +4,7 @@ import functools
 import importlib.metadata
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,12 @@ def train_bundle(
     windows = cut_windows(sessions, recipe.window)
     if windows.targets == 0:
         raise DataError(f"{clicks.name} has no session of two clicks to learn from; check how its sessions are named")
-    trainer = _trainer(recipe, training, vocabulary, sessions, windows, seed)
-    trainer.checkpoints, trainer.max_seconds, trainer.report = checkpoints_of(out), max_seconds, report
+    trainer = replace(
+        _trainer(recipe, training, vocabulary, sessions, windows, seed),
+        checkpoints=checkpoints_of(out),
+        max_seconds=max_seconds,
+        report=report,
+    )
     if resume:
         trainer.resume(load_checkpoint(checkpoints_of(out), trainer.identity))
     progress = trainer.run()

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from deploy.cli import build_app, run
+from training.data.generator import generate
+from training.data.writers import write_log
+
+SMALL = ["--set", "model.dim=8", "--set", "model.hidden=8", "--set", "loop.epochs=2"]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shop") / "shop.jsonl"
+    write_log(generate(200, 100, 0), path)
+    return path
+
+
+def test_training_ends_with_the_figures_and_the_bundle(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bundle"
+    assert run(build_app(), ["train", "quick", "--data", str(shop), "--out", str(out), "--seed", "3", *SMALL]) == 0
+    output, progress = capsys.readouterr()
+    assert "recall@20 0." in output
+    assert "(epoch 2 of 2)" in output
+    assert f"in {out}" in output
+    assert "epoch 1: loss" in progress
+    assert (out / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["quik"], "there is no recipe 'quik'"),
+        (["quick", "--set", "model.wide=3"], "has no parameter 'model.wide'"),
+        (["quick", "--max-seconds", "0"], "max_seconds must be above 0, not 0"),
+    ],
+)
+def test_a_wrong_use_is_a_sentence_and_exit_code_2(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert run(build_app(), ["train", *arguments, "--data", str(shop), "--out", str(tmp_path / "bundle")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_bundle_that_exists_is_refused_before_the_data_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(build_app(), ["train", "quick", "--data", "nowhere", "--out", str(tmp_path)]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_resuming_without_a_checkpoint_is_a_failure(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(build_app(), ["train", "quick", "--data", str(shop), "--out", str(tmp_path / "bundle"), "--resume"]) == 1
+    assert "there is no checkpoint in" in capsys.readouterr().err
