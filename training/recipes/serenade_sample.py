@@ -1,11 +1,15 @@
-"""Any click log in about a minute: what the demo trains.
+"""bol.com's sample of clicks (Serenade, SIGMOD 2022): longer than `quick`, for a better order within the list.
 
-data      any; `nextclick generate`'s shop (100,000 clicks) and serenade-sample (113,601) are what it was tuned for
-protocol  next-item: the last tenth of the sessions are for tests, a tenth of the rest for validation, unless the
-          data comes split; lists leave out the current item
-command   nextclick train quick --data shop.jsonl --seed 0 --out bundles/shop
-
-Figures: see `serenade_sample`, which is the same recipe for longer.
+data      serenade-sample (https://github.com/bolcom/serenade): 113,601 training clicks, 23,753 sessions, 18,009 items
+protocol  next-item with its own files: trained on train, chosen on valid, tested on the whole of test (927
+          predictions); the current item is left out; items that training does not know are misses
+figures   Recall@20 / MRR@20 / NDCG@20 of three seeds: .690/.337/.419 .684/.341/.420 .695/.326/.411
+          sequential rules (SR) on the same clicks: .586/.271/.343
+          validation: .707/.352/.434 .703/.341/.425 .710/.341/.426
+time      80 s of one core
+seeds     0, 1, 2
+verified  2026-11-22, torch 2.15.0 on CPU
+command   nextclick train serenade_sample --data serenade-sample --seed 0 --out bundles/serenade
 """
 
 from training.loop import LoopConfig
@@ -16,10 +20,9 @@ from training.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     name="serenade_sample",
-    model=GRUConfig(dim=100, hidden=100, dropout=0.3, temperature=0.07),
-    loss=LossConfig(negatives=1024, alpha=0.5),
-    optimizer=OptimizerConfig(learning_rate=3e-3),
-    # One-cycle ends low: the last epochs are the best, so patience only guards against a data set that overfits.
-    loop=LoopConfig(epochs=8, batch_targets=256, patience=4),
+    model=GRUConfig(dim=100, hidden=100, dropout=0.3, temperature=0.05),
+    loss=LossConfig(negatives=2048, alpha=0.75),
+    optimizer=OptimizerConfig(learning_rate=5e-3),
+    loop=LoopConfig(epochs=16, batch_targets=512, patience=5, threads=1),
     window=50,
 )
