@@ -1,4 +1,4 @@
-"""A consumer whose fetches wait for as long as we say, and which knows where a changelog ends.
+"""A consumer whose fetches wait for as long as we say, which knows where a changelog ends, and which skips nothing.
 
 The wait: Faust asks every broker to hold an empty fetch for 1.5 s. Kafka answers a waiting fetch as soon as a record
 arrives, so its wait costs nothing. Tansu, the embedded broker, looks again only twice in the time that it was told to
@@ -8,6 +8,12 @@ wait: measured with kafka-python at 200 clicks/s, the median click arrived after
 The end: Faust asks for it (ListOffsets) and ends a recovery there. Tansu answers with the first offset of the last
 batch plus one, so the rest of that batch would be missing from the table. A fetch tells the end on every broker, so the
 later of the two counts.
+
+The skipping: a call for records that is under way when a rebalance pauses every partition goes on with an empty set of
+partitions, which aiokafka takes for all of them (`Fetcher.fetched_records`, 0.14.0); Faust drops what it did not ask
+for, and later seeks to the committed offsets, which aiokafka does only for partitions that have one. So the first
+records of a partition were never seen when two workers started within a second: measured on Kafka, 2,000 of 8,000
+clicks. Here a call keeps the set that it began with, and a partition without a committed offset is sought to its start.
 """
 
 import asyncio
@@ -26,6 +32,27 @@ class ConsumerThread(stock.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = self.app.fetch_max_wait_ms
         return consumer
+
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
+    ) -> Any:
+        if not (asked := frozenset(active_partitions)):
+            return {}
+        return await super()._fetch_records(consumer, asked, timeout=timeout, max_records=max_records)
+
+    async def seek_to_committed(self) -> Mapping[Any, int | None]:
+        """Seek every partition to where it must be read from, and return the offsets that were committed."""
+        found: Mapping[Any, int | None] = await self.call_thread(self._seek_to_committed)
+        return found
+
+    async def _seek_to_committed(self) -> Mapping[Any, int | None]:
+        consumer = self._ensure_consumer()
+        committed: Mapping[Any, int | None] = await consumer.seek_to_committed()
+        # The changelog has no committed offsets either; the recovery seeks there itself.
+        fresh = [tp for tp, offset in committed.items() if not offset and self.app.topics.acks_enabled_for(tp.topic)]
+        if fresh:
+            await consumer.seek_to_beginning(*fresh)
+        return committed
 
     async def _highwaters(self, partitions: Any) -> Mapping[Any, int]:
         ends: Mapping[Any, int] = await super()._highwaters(partitions)
