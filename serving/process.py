@@ -4,7 +4,8 @@ The worker, the evaluator, the tests and the fuzzers call it. Cutting the same l
 each list, and each state after the last click, is a function of the session's own clicks, the bundle and the control.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from serving.control import Control
 from serving.encoders import Reading, RowsOf
 from serving.events import Click, Recommendation, recommendation_id
 from serving.recommender import Query, RankedList, Recommender
-from serving.session import Carried, Interaction, Moment, SessionState, event_hash, is_new_session
+from serving.session import Carried, Interaction, Moment, SessionState, event_hash, is_new_session, session_clock
 
 
 class Sourced(NamedTuple):
@@ -65,18 +66,29 @@ class _Asked(NamedTuple):
     """None where the visitor has not consented: nothing of the click is kept."""
 
 
+Stage = Callable[[str], AbstractContextManager[object]]
+"""Entered around a part of the work, by its name: for callers that have a clock, which `process` has not."""
+
+
 def process(
-    states: Mapping[str, SessionState], clicks: Sequence[Sourced], recommender: Recommender, control: Control
+    states: Mapping[str, SessionState],
+    clicks: Sequence[Sourced],
+    recommender: Recommender,
+    control: Control,
+    *,
+    stage: Stage = nullcontext,
 ) -> Processed:
     """Fold clicks into their sessions and answer each with a list.
 
-    `states` holds the sessions that the clicks belong to, as far as they are known; it is not changed.
+    `states` holds the sessions that the clicks belong to, as far as they are known; it is not changed. The stages are
+    `encode` (session vectors) and `search` (index and lists).
     """
     fold = _Fold(states, recommender)
     for sourced in clicks:
         fold.add(sourced)
     rows_of = _known_rows(recommender)
-    vectors = recommender.bundle.encoder.encode(fold.readings, rows_of)
+    with stage("encode"):
+        vectors = recommender.bundle.encoder.encode(fold.readings, rows_of)
     queries = [
         Query(
             vectors[asked.reading][asked.turn],
@@ -85,7 +97,9 @@ def process(
         )
         for asked in fold.asked
     ]
-    for asked, ranked in zip(fold.asked, recommender.recommend(queries), strict=True):
+    with stage("search"):
+        lists = recommender.recommend(queries)
+    for asked, ranked in zip(fold.asked, lists, strict=True):
         fold.answer(asked, ranked, recommender.bundle.id, control)
     return fold.finish()
 
@@ -120,15 +134,16 @@ class _Fold:
             return
         self._result.states[click.session_id] = state
         state.applied_offset = sourced.offset
-        if any(known.event_hash == interaction.event_hash for known in state.interactions):
-            self._result.duplicates += 1
-            return
         if state.count and is_new_session(state.last_ms, click.timestamp_ms, self._gap_ms):
             # A new list, not a cleared one: earlier moments of this batch still look at the old.
             state.interactions, state.count, state.last_ms, state.seen_ms = [], 0, 0, 0
+        # Of a long batch more interactions are there than will be kept; a duplicate is one of those that would be.
+        if any(known.event_hash == interaction.event_hash for known in state.interactions[-self._length :]):
+            self._result.duplicates += 1
+            return
         state.interactions.append(interaction)
         state.count += 1
-        state.last_ms = max(state.last_ms, click.timestamp_ms)
+        state.last_ms = session_clock(state.last_ms, click.timestamp_ms, self._gap_ms)
         state.seen_ms = max(state.seen_ms, min(click.timestamp_ms, sourced.broker_timestamp_ms))
         moment = Moment(state.interactions, len(state.interactions), state.count)
         self._ask(click, moment, self._reading(click.session_id, state), state)

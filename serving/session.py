@@ -37,8 +37,8 @@ class Carried(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class SessionState(msgspec.Struct, array_like=True):
     """All that is kept of one session: one entry of the session table.
 
-    `applied_offset` is the source offset of its newest event, `last_ms` the latest event time, `seen_ms` the same
-    with each time clamped to the broker's timestamp (for expiry), `count` the number of events since the session
+    `applied_offset` is the source offset of its newest event, `last_ms` its clock (`session_clock`), `seen_ms` the
+    latest event time clamped to the broker's timestamps (for expiry), `count` the number of events since the session
     began, of which `interactions` holds the last ones, and `last_list` the items of the list shown last.
     """
 
@@ -88,6 +88,15 @@ def event_hash(event_id: str) -> int:
     """Return 63 bits that tell an event from the others of its session."""
     digest = hashlib.blake2b(event_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+def session_clock(last_ms: int, timestamp_ms: int, gap_ms: float) -> int:
+    """Return a session's clock after a click: the latest event time of the session.
+
+    Unless the click lies more than the gap behind it. Then one of the two times is wrong, and the session goes by the
+    newer event: else one click from the future would keep it from ever ending.
+    """
+    return timestamp_ms if last_ms - timestamp_ms > gap_ms else max(last_ms, timestamp_ms)
 
 
 def is_new_session(last_ms: int, timestamp_ms: int, gap_ms: float) -> bool:

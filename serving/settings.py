@@ -1,8 +1,15 @@
-"""Settings of serving: they shape the lists, so the evaluator takes them too."""
+"""Settings of serving: they shape the lists, so the evaluator takes them too.
+
+The upper bounds keep the largest list and the largest session state, with ids of the greatest length, under a megabyte:
+Kafka's limit for a record, unless somebody has raised it.
+"""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+MAX_LIST_SIZE = 200
+MAX_SESSION_LENGTH = 400
 
 Exclude = Literal["none", "current", "seen"]
 
@@ -15,11 +22,11 @@ class ServingSettings(BaseModel):
     exclude: Exclude = "current"
     """Items that a list leaves out: `none`, the `current` one (just clicked), or all `seen` in the session."""
 
-    list_size: int = Field(20, ge=1, le=500)
+    list_size: int = Field(20, ge=1, le=MAX_LIST_SIZE)
     """Items in a list; fewer only when the catalogue has no more to give."""
 
     session_gap_s: float = Field(1800.0, gt=0)
     """A silence longer than this, in event time, ends a session. Seconds."""
 
-    session_length: int = Field(100, ge=2, le=1000)
+    session_length: int = Field(100, ge=2, le=MAX_SESSION_LENGTH)
     """The last interactions that a session keeps; a bundle trained with a longer window is refused."""

@@ -28,7 +28,7 @@ class EncoderSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class IndexSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the index was built, and the share of the exact top k that it finds for session vectors."""
+    """How the index was built, and the share of the exact top 10 that it finds, asked with item vectors."""
 
     factory: str
     metric: str

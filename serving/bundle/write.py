@@ -15,9 +15,10 @@ import safetensors.numpy
 from serving.bundle.contents import Bundle, BundleContents, Vectors
 from serving.bundle.golden import GOLDEN, golden_lists
 from serving.bundle.manifest import BUNDLE_FORMAT, MANIFEST, FileSpec, IndexSpec, Manifest, encode_manifest
-from serving.bundle.read import ENCODER_FILE, INDEX, ITEMS, TENSORS, load_bundle, load_parts
+from serving.bundle.read import ENCODER_FILE, INDEX, ITEMS, TENSORS, load_bundle, put_together
 from serving.errors import BundleError, WrongUse
 from serving.index import Index
+from serving.settings import MAX_SESSION_LENGTH
 
 
 def write_bundle(directory: Path, contents: BundleContents) -> Bundle:
@@ -65,7 +66,7 @@ def _write_files(directory: Path, contents: BundleContents) -> None:
     recall = _index_recall(index, contents.vectors)
     # The golden lists are made by the very files that were just written, before the manifest seals them.
     draft = _manifest(contents, files, recall)
-    bundle = load_parts(directory, draft, "draft")
+    bundle = put_together(directory, draft, "draft", files)
     files[GOLDEN] = msgspec.json.encode(golden_lists(bundle, contents.golden_sessions))
     _write(directory / GOLDEN, files[GOLDEN])
     _write(directory / MANIFEST, encode_manifest(_manifest(contents, files, recall)))
@@ -109,6 +110,11 @@ def _check(contents: BundleContents) -> None:
     for name, (found, wanted) in expected.items():
         if found != wanted:
             raise BundleError(f"{name} have shape {found}, expected {wanted} for {rows - 1} items and {spec}")
+    if spec.window > MAX_SESSION_LENGTH:
+        raise BundleError(
+            f"the encoder reads the last {spec.window} events, no session keeps more than {MAX_SESSION_LENGTH}: "
+            "train it with a shorter window"
+        )
     if rows < 2:
         raise BundleError("a bundle needs at least one item; the training data has none left")
     if len(set(contents.item_ids)) != rows - 1 or "" in contents.item_ids:

@@ -73,18 +73,18 @@ class Index:
 
     def serialize(self) -> bytes:
         """Return the bytes of the index file."""
-        return bytes(faiss.serialize_index(self._index).data)
+        return bytes(faiss.serialize_index(self._index))
 
     @classmethod
-    def load(cls, path: str) -> "Index":
-        """Read an index file.
+    def deserialize(cls, raw: bytes, name: str) -> "Index":
+        """Return the index of a file's contents.
 
         Raises:
-            BundleError: FAISS cannot read it.
+            BundleError: FAISS cannot read the contents, of a file that is called `name`.
 
         """
         try:
-            return cls(faiss.read_index(path))
+            return cls(faiss.deserialize_index(np.frombuffer(raw, np.uint8)))
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
-            raise BundleError(f"{path} is no FAISS index ({reason}); build the bundle again") from error
+            raise BundleError(f"{name} is no FAISS index ({reason}); build the bundle again") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from serving.bundle import Bundle, BundleContents, load_bundle, write_bundle
 from serving.errors import BundleError, WrongUse
@@ -112,6 +113,46 @@ def test_parts_of_different_runs_are_refused_even_when_resealed(own_bundle: Bund
         load_bundle(own_bundle.directory)
 
 
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("items.json", b'{"items": []}'),
+        ("items.json", b"\xff"),
+        ("items.safetensors", b"no tensors"),
+        ("items.safetensors", safetensors.numpy.save({"other": np.zeros(1, np.float32)})),
+        ("index.faiss", b"no index"),
+        ("encoder.step.onnx", b"no network"),
+        ("golden.json", b'[{"session": 7}]'),
+    ],
+)
+def test_a_foreign_file_is_refused_even_when_resealed(own_bundle: Bundle, name: str, raw: bytes) -> None:
+    reseal(own_bundle.directory, name, raw)
+    with pytest.raises(BundleError, match=name):
+        load_bundle(own_bundle.directory)
+
+
+def test_tensors_of_another_type_or_shape_are_refused_even_when_resealed(own_bundle: Bundle) -> None:
+    tensors: dict[str, np.ndarray] = {
+        "vectors": own_bundle.vectors.astype(np.float64),
+        "popularity": own_bundle.popularity,
+    }
+    reseal(own_bundle.directory, "items.safetensors", safetensors.numpy.save(tensors))
+    with pytest.raises(BundleError, match=r"types: found .*float64.*expected \{'float32'\}"):
+        load_bundle(own_bundle.directory)
+    tensors = {"vectors": own_bundle.vectors, "popularity": own_bundle.popularity[:-1]}
+    reseal(own_bundle.directory, "items.safetensors", safetensors.numpy.save(tensors))
+    with pytest.raises(BundleError, match=r"popularity: found \(50,\), expected \(51,\)"):
+        load_bundle(own_bundle.directory)
+
+
+def test_swapped_item_ids_fail_the_golden_sessions(own_bundle: Bundle) -> None:
+    items = json.loads((own_bundle.directory / "items.json").read_bytes())
+    items["item_ids"][40:] = reversed(items["item_ids"][40:])
+    reseal(own_bundle.directory, "items.json", json.dumps(items).encode())
+    with pytest.raises(BundleError, match="golden session 0 gives encoder list"):
+        load_bundle(own_bundle.directory)
+
+
 def test_another_network_of_the_same_shape_fails_the_golden_sessions(own_bundle: Bundle) -> None:
     reseal(own_bundle.directory, "encoder.step.onnx", gru_step(8, seed=99))
     with pytest.raises(BundleError, match="golden session 0 gives encoder list"):
@@ -136,6 +177,7 @@ def with_nan() -> np.ndarray:
         (spoilt(item_ids=["i1"] * 50), "item ids must be distinct"),
         (spoilt(titles=["one"]), "1 titles for 50 items"),
         (spoilt(vectors=np.ones((51, 8), np.float32)), "row 0 of vectors is padding"),
+        (tiny_contents(window=401), "train it with a shorter window"),
         (spoilt(popularity=np.zeros(7, np.float32)), r"popularity have shape \(7,\)"),
     ],
 )

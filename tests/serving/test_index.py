@@ -1,7 +1,5 @@
 """The contract of every index that ships: what a query finds depends on the query alone."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -36,11 +34,9 @@ def test_results_do_not_depend_on_the_batch(index: Index, batch: int) -> None:
         assert part_scores.tobytes() == scores[start : start + batch].tobytes()
 
 
-def test_results_survive_the_file(index: Index, tmp_path: Path) -> None:
-    path = tmp_path / "index.faiss"
-    path.write_bytes(index.serialize())
+def test_results_survive_the_file(index: Index) -> None:
     scores, rows = index.search(queries(20), 10)
-    loaded_scores, loaded_rows = Index.load(str(path)).search(queries(20), 10)
+    loaded_scores, loaded_rows = Index.deserialize(index.serialize(), "index.faiss").search(queries(20), 10)
     assert (scores.tobytes(), rows.tobytes()) == (loaded_scores.tobytes(), loaded_rows.tobytes())
 
 
@@ -71,8 +67,7 @@ def test_an_index_that_cannot_be_built_names_the_factory_string(vectors: np.ndar
         Index.build(vectors, factory)
 
 
-def test_a_file_that_is_no_index_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "index.faiss"
-    path.write_bytes(b"not an index")
+@pytest.mark.parametrize("raw", [b"", b"not an index", b"IxFI"])
+def test_bytes_that_are_no_index_are_refused(raw: bytes) -> None:
     with pytest.raises(BundleError, match=r"index\.faiss is no FAISS index"):
-        Index.load(str(path))
+        Index.deserialize(raw, "index.faiss")

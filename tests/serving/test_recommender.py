@@ -67,7 +67,7 @@ def test_a_list_does_not_depend_on_the_queries_beside_it(bundle: Bundle) -> None
 
 
 def test_a_list_is_shorter_only_where_the_catalogue_has_no_more(bundle: Bundle, vector: np.ndarray) -> None:
-    recommender = Recommender(bundle, ServingSettings(list_size=500, exclude="current"))
+    recommender = Recommender(bundle, ServingSettings(list_size=200, exclude="current"))
     [encoded, popular] = recommender.recommend([Query(vector, [1], 1), Query(None, [], 0)])
     assert (len(encoded.items), len(popular.items)) == (49, 50)
 

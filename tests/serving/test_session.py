@@ -13,6 +13,7 @@ from serving.session import (
     encode_state,
     event_hash,
     is_new_session,
+    session_clock,
     window_start,
     windows,
 )
@@ -82,6 +83,19 @@ def test_the_stretches_of_a_session_are_those_that_its_windows_read(count: int, 
 @pytest.mark.parametrize(("later_ms", "new"), [(1_800_000, False), (1_800_001, True), (0, False), (-5_000_000, False)])
 def test_only_a_silence_longer_than_the_gap_begins_a_session(later_ms: int, new: bool) -> None:
     assert is_new_session(10_000_000, 10_000_000 + later_ms, 1_800_000) is new
+
+
+@pytest.mark.parametrize(
+    ("timestamp_ms", "clock_ms"),
+    [
+        (10_500, 10_500),  # later: the clock goes with it
+        (9_500, 10_000),  # a little late: the clock stays
+        (9_000, 10_000),  # late by just the gap
+        (8_999, 8_999),  # by more: one of the two is wrong, and the newer event counts
+    ],
+)
+def test_a_sessions_clock_follows_its_events_and_is_never_stuck_in_the_future(timestamp_ms: int, clock_ms: int) -> None:
+    assert session_clock(10_000, timestamp_ms, 1_000) == clock_ms
 
 
 @given(st.text(), st.text())
