@@ -5,6 +5,7 @@ groups of its own (`new_name`, `new_settings`).
 """
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +25,10 @@ hypothesis_settings.load_profile("nextclick")
 NAMED_BROKERS = "NEXTCLICK_TEST_BROKERS"
 BROKER_FIXTURES = {"embedded_broker", "apache_kafka", "kafka_broker", "broker"}
 not_run: list[str] = []
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts us in the background lets us ignore Ctrl-C, and so would every program that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

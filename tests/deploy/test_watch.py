@@ -113,8 +113,11 @@ def test_ctrl_c_is_how_watching_ends(settings: Settings) -> None:
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables
     ) as watching:
-        assert watching.stdout is not None
-        assert watching.stdout.readline().endswith("  s1  i1 · i2 · i3\n")
-        watching.send_signal(signal.SIGINT)
-        out, err = watching.communicate(timeout=30)
+        try:
+            assert watching.stdout is not None
+            assert watching.stdout.readline().endswith("  s1  i1 · i2 · i3\n")
+            watching.send_signal(signal.SIGINT)
+            out, err = watching.communicate(timeout=30)
+        finally:
+            watching.kill()
     assert (watching.returncode, out, err) == (0, "", "")
