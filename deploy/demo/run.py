@@ -62,8 +62,7 @@ def run_demo(options: DemoOptions, console: Console) -> Report:
 
     """
     began = time.monotonic()
-    if options.keep is not None and options.keep.exists() and any(options.keep.iterdir()):
-        raise WrongUse(f"--keep {options.keep} is not empty; name a folder that is empty or not there yet")
+    _check_outputs(options)
     recipe = find_recipe(options.recipe)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(_folder_of_its_own())
@@ -82,6 +81,19 @@ def run_demo(options: DemoOptions, console: Console) -> Report:
         if options.keep is not None:
             _keep(options.keep, bundle, settings, report)
     return _finish(options, report, console)
+
+
+def _check_outputs(options: DemoOptions) -> None:
+    """Find out now, not after two minutes, that something cannot be written."""
+    if options.report is not None and (options.report.is_dir() or not options.report.absolute().parent.is_dir()):
+        raise WrongUse(f"--report {options.report} cannot be written; name a file in a folder that is there")
+    if options.keep is not None:
+        try:
+            options.keep.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WrongUse(f"--keep {options.keep} cannot be a folder ({error.strerror}); name another one") from error
+        if any(options.keep.iterdir()):
+            raise WrongUse(f"--keep {options.keep} is not empty; name a folder that is empty or not there yet")
 
 
 @contextlib.contextmanager
@@ -185,7 +197,6 @@ def changed_settings(settings: Settings) -> dict[str, object]:
 
 
 def _keep(folder: Path, bundle: Bundle, settings: Settings, report: Report) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(bundle.directory, folder / "bundle")
     dump(settings.kafka, settings.topics.clicks, folder / "clicks.jsonl")
     dump(settings.kafka, settings.topics.recommendations, folder / "recommendations.jsonl")

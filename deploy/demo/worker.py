@@ -1,14 +1,18 @@
 """A worker in a process of its own: the very command that production runs."""
 
+import json
+import os
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from deploy.local.errors import LocalBrokerError
 from deploy.local.process import BackgroundProcess, Guard, free_port
+from stream.settings.sources import PREFIX
 
 READY_TIMEOUT_S = 60.0
 
@@ -22,7 +26,7 @@ class WorkerProcess:
 
     """
 
-    def __init__(self, bundle: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, bundle: Path, settings: Mapping[str, Any]) -> None:
         self._bundle = bundle
         self._settings = settings
         self.port = free_port()
@@ -63,13 +67,15 @@ class WorkerProcess:
     def _start(self) -> None:
         folder = self._guard.folder
         config = folder / "worker.toml"
-        settings = self._settings | {
+        settings = dict(self._settings) | {
             "monitoring.port": self.port,
             "worker.data_dir": str(folder / "data"),
         }
         config.write_text(to_toml(settings))
         command = [sys.executable, "-m", "deploy", "--config", str(config), "worker", "--bundle", str(self._bundle)]
-        self._process = BackgroundProcess("the worker", command, log=folder / "worker.log", guard=self._guard)
+        self._process = BackgroundProcess(
+            "the worker", command, log=folder / "worker.log", guard=self._guard, env=_environment()
+        )
         self._process.wait_until(self._ready, READY_TIMEOUT_S)
 
     def _ready(self) -> bool:
@@ -80,10 +86,13 @@ class WorkerProcess:
             return False
 
 
-def to_toml(settings: dict[str, Any]) -> str:
+def to_toml(settings: Mapping[str, Any]) -> str:
     """Write settings by dotted key as the TOML that `--config` reads."""
-    lines = []
-    for key, value in settings.items():
-        text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else value
-        lines.append(f"{key} = {text}")
-    return "\n".join(lines) + "\n"
+    # A number or a truth value looks the same in JSON and TOML, and so does a string: JSON's escapes are TOML's.
+    plain = {key: value if isinstance(value, (bool, int, float)) else str(value) for key, value in settings.items()}
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in plain.items())
+
+
+def _environment() -> dict[str, str]:
+    """Return ours without settings: `settings` are all resolved, and variables would win over the file."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}

@@ -121,7 +121,7 @@ def copy_with_maven(maven: str, guard: Guard, folder: Path) -> None:
             [maven, "--file", str(pom), *options, COPY_GOAL],
             log=guard.folder / "maven.log",
             guard=guard,
-            env={"JAVA_HOME": str(java().resolve().parents[1])},
+            env=os.environ | {"JAVA_HOME": str(java().resolve().parents[1])},
         )
         if code := run.wait(MAVEN_TIMEOUT_S):
             raise MissingProgram(

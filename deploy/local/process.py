@@ -7,14 +7,13 @@ when the *thread* that started the child ends, and leaves the folder.
 """
 
 import contextlib
-import os
 import random
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -65,11 +64,12 @@ class Guard:
 class BackgroundProcess:
     """One run of a program, its output in a file, watched by a guard.
 
-    It has a session of its own: Ctrl-C reaches only this process, which then ends the others in its own order.
+    It has a session of its own: Ctrl-C reaches only this process, which then ends the others in its own order. `env`
+    is its whole environment; None gives it ours.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], *, log: Path, guard: Guard, env: dict[str, str] | None = None
+        self, name: str, command: Sequence[str], *, log: Path, guard: Guard, env: Mapping[str, str] | None = None
     ) -> None:
         self.name = name
         self.log = log
@@ -81,7 +81,7 @@ class BackgroundProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=None if env is None else os.environ | env,
+                env=env,
             )
         guard.watch(self._process.pid)
 

@@ -1,6 +1,7 @@
 """A deployment for one test: topics of its own on a real broker, and workers that are real processes."""
 
 import json
+import os
 import re
 import sys
 import urllib.error
@@ -37,7 +38,7 @@ class Worker:
         self._guard = Guard("worker")
         self.log = folder / f"{name}.log"
         command = [str(Path(sys.executable).parent / "nextclick"), "worker", *options]
-        self.process = BackgroundProcess(name, command, log=self.log, guard=self._guard, env=env)
+        self.process = BackgroundProcess(name, command, log=self.log, guard=self._guard, env=os.environ | env)
 
     def close(self) -> None:
         self.process.kill()
