@@ -21,6 +21,9 @@ def demo(
         typer.Option(metavar="PATH", help="A click log, file or directory; without it a shop is generated."),
     ] = None,
     time_unit: Annotated[str, typer.Option(help="Unit of the log's times: auto, s, ms, us or ns.")] = "auto",
+    max_bad_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Rows of the log that may be unreadable, as a share of all.")
+    ] = 0.01,
     recipe: Annotated[str, typer.Option(help="What to train.")] = "quick",
     training_seconds: Annotated[
         float, typer.Option(min=5, help="Shorten the training to what fits into this time.")
@@ -59,6 +62,7 @@ def demo(
     options = DemoOptions(
         data=data,
         time_unit=time_unit,
+        max_bad_share=max_bad_share,
         recipe=recipe,
         training_seconds=training_seconds,
         rate=rate,

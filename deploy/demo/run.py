@@ -42,6 +42,7 @@ class DemoOptions:
 
     data: Path | None
     time_unit: str
+    max_bad_share: float
     recipe: str
     training_seconds: float
     rate: float
@@ -113,7 +114,7 @@ def _read(options: DemoOptions, recipe: Recipe, console: Console) -> DemoData:
         options.data,
         parse_protocol(recipe.protocol),
         recipe.preparation,
-        ReadOptions(time_unit=options.time_unit),
+        ReadOptions(time_unit=options.time_unit, max_bad_share=options.max_bad_share),
         events=options.events,
         seed=options.seed,
     )
