@@ -5,6 +5,9 @@
 3. then the states are put into memory,
 4. then the events are acknowledged, and their offsets may be committed.
 
+Sessions that have been silent for long leave between 3 and 4: a rebalance waits for what is not acknowledged, so the
+partitions whose sessions are looked at are still this worker's.
+
 Ended between 1 and 2, the events are read again and give the same lists under the same ids. Ended between 2 and 4,
 they are read again and found in their sessions' applied offsets, with their lists long published. Any other order loses
 lists or counts clicks twice. Nothing here is retried: what raises ends the process before step 4.
@@ -80,13 +83,13 @@ class Pipeline:
         outcome = await self._compute(records)
         await self._emit(outcome)
         await self._store(outcome, {record.partition for record in records})
+        if time.monotonic() - self._expired_at >= EXPIRE_EVERY_S:
+            await self._expire()
+            self._expired_at = time.monotonic()
         for event in events:
             event.ack()
             self.positions[event.message.partition] = event.message.offset + 1
         self._count(records, outcome)
-        if time.monotonic() - self._expired_at >= EXPIRE_EVERY_S:
-            await self._expire({record.partition for record in records})
-            self._expired_at = time.monotonic()
 
     async def _compute(self, records: Sequence[Incoming]) -> Outcome:
         loop = asyncio.get_running_loop()
@@ -111,14 +114,19 @@ class Pipeline:
         for partition in partitions:
             self._table.shard(partition).topic_id = self._table.source.topic_id
 
-    async def _expire(self, partitions: Iterable[int]) -> None:
-        """Let sessions go that have been silent for long, from the changelog first and then from memory."""
-        for partition in partitions:
-            expired = self._table.expired(partition, committed_offset(self._app, self._topics.clicks, partition))
+    async def _expire(self) -> None:
+        """Let sessions go that have been silent for long, from the changelog first and then from memory.
+
+        Of every partition, not only of those in the batch: a quiet one would hardly ever have an event in the batch
+        that comes when it is time to look.
+        """
+        for partition, shard in list(self._table.shards.items()):
+            # A worker whose session has timed out is not waited for, and its partitions may go at any await.
+            if self._table.shards.get(partition) is not shard:
+                continue
+            expired = self._table.expired(shard, committed_offset(self._app, self._topics.clicks, partition))
             await publish(self._app, [self._tombstone(partition, key, applied) for key, applied in expired])
-            for key, _ in expired:
-                self._table.shard(partition).remove(key)
-            self._metrics.expired.inc(len(expired))
+            self._metrics.expired.inc(sum(shard.remove(key, applied) for key, applied in expired))
 
     def _change(self, partition: int, key: bytes, value: bytes | None) -> Outgoing:
         return Outgoing(self._table.changelog_topic_name, key, value, partition)
@@ -133,7 +141,8 @@ class Pipeline:
         for stage, seconds in outcome.seconds.items():
             metrics.stages.labels(stage).observe(seconds)
         for record, click, source, _ in outcome.answers:
-            metrics.latency.observe(max(0.0, now - record.timestamp_ms / 1000))
+            if record.timestamp_ms >= 0:
+                metrics.latency.observe(max(0.0, now - record.timestamp_ms / 1000))
             metrics.age.observe(max(0.0, now - click.timestamp_ms / 1000))
             metrics.lists.labels(source).inc()
         for dead in outcome.dead:

@@ -59,11 +59,17 @@ class PartitionStates:
         self.state_bytes += len(stored.state)
         self.watermark_ms = max(self.watermark_ms, stored.seen_ms)
 
-    def remove(self, key: bytes) -> None:
-        """Forget a session; its bucket finds out by itself."""
-        stored = self._sessions.pop(key, None)
-        if stored is not None:
-            self.state_bytes -= len(stored.state)
+    def remove(self, key: bytes, applied_offset: int | None = None) -> bool:
+        """Forget a session, and return whether it is gone now; its bucket finds out by itself.
+
+        With an applied offset, one that has had a later event since stays.
+        """
+        stored = self._sessions.get(key)
+        if stored is None or (applied_offset is not None and stored.applied_offset > applied_offset):
+            return False
+        del self._sessions[key]
+        self.state_bytes -= len(stored.state)
+        return True
 
     def recover(self, key: bytes, state: bytes) -> None:
         """Apply a record of the changelog.
@@ -88,13 +94,9 @@ class PartitionStates:
         `applied_offset` is what the session had been at when it was deleted; None where somebody else than a worker
         deleted it, which always counts.
         """
-        known = self._sessions.get(key)
-        if applied_offset is None:
-            self.remove(key)
-            return
-        self._graves[key] = max(applied_offset, self._graves.get(key, -1))
-        if known is not None and known.applied_offset <= applied_offset:
-            self.remove(key)
+        if applied_offset is not None:
+            self._graves[key] = max(applied_offset, self._graves.get(key, -1))
+        self.remove(key, applied_offset)
 
     def recovered(self) -> None:
         """End the reading of the changelog."""

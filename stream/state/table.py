@@ -80,9 +80,8 @@ class SessionTable(faust.Table):  # type: ignore[misc]
             shard = self.shards[partition] = PartitionStates(max(1_000, self.silence_ms // 32))
         return shard
 
-    def expired(self, partition: int, committed: int) -> list[tuple[bytes, int]]:
-        """Return sessions of this partition that may leave, each with its applied offset."""
-        shard = self.shard(partition)
+    def expired(self, shard: PartitionStates, committed: int) -> list[tuple[bytes, int]]:
+        """Return sessions of a partition that may leave, each with its applied offset."""
         return shard.expired(shard.watermark_ms - self.silence_ms, committed, EXPIRE_AT_MOST)
 
     def missing_marker(self, partition: int) -> bytes | None:

@@ -7,7 +7,7 @@ from faust.types import TP
 
 from serving.events import Click, decode_recommendation
 from serving.recommender import Query, RankedList, Recommender
-from serving.session import decode_state
+from serving.session import SessionState, decode_state, encode_state
 from stream.contract import reasons
 from stream.contract.dead_letter import TRUNCATED_FROM, Cause, read_cause
 from stream.contract.specs import changelog_name
@@ -192,6 +192,74 @@ async def test_silent_sessions_leave_the_changelog_and_memory_once_their_events_
     assert tombstones[b"old"].headers == [(APPLIED_OFFSET_HEADER, b"0")]
     assert (b"old" in shard, b"new" in shard) == (False, True)
     assert bench.sample("expired_sessions_total") == 2
+
+
+async def test_a_quiet_partition_expires_too_when_the_batch_that_looks_has_no_event_of_it(
+    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = new_bench()
+    handle, table = bench.application.pipeline.handle, bench.application.table
+    later = NOW_MS + 32 * MINUTE_MS
+    await handle([bench.event(click(n, f"old{n}"), offset=0, partition=n) for n in (0, 1)])
+    await handle([bench.event(click(n, f"new{n}", at_ms=later), offset=1, partition=n) for n in (0, 1)])
+    bench.inlet.committed |= {TP("clicks", 0): 2, TP("clicks", 1): 2}
+    monkeypatch.setattr("stream.pipeline.pipeline.EXPIRE_EVERY_S", 0.0)
+    await handle([bench.event(click(4, "new0", at_ms=later), offset=2, partition=0)])
+    assert [(f"old{n}".encode() in table.shard(n), f"new{n}".encode() in table.shard(n)) for n in (0, 1)] == [
+        (False, True)
+    ] * 2
+
+
+async def test_a_session_that_comes_back_while_its_tombstone_is_written_stays(
+    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = new_bench()
+    handle, shard = bench.application.pipeline.handle, bench.application.table.shard(0)
+    await handle([bench.event(click(1, "old"), offset=0), bench.event(click(2, "gone"), offset=1)])
+    bench.inlet.committed[TP("clicks", 0)] = 2
+    monkeypatch.setattr("stream.pipeline.pipeline.EXPIRE_EVERY_S", 0.0)
+    bench.wire.hold(CHANGELOG)
+    later = bench.event(click(3, "new", at_ms=NOW_MS + 32 * MINUTE_MS), offset=2)
+    handling = asyncio.create_task(handle([later]))
+    await until(lambda: bench.wire.of(CHANGELOG)[-1].key == b"new")
+    bench.wire.release(CHANGELOG)
+    bench.wire.hold(CHANGELOG)
+    await until(lambda: bench.wire.of(CHANGELOG)[-1].value is None)
+    # A rebalance may bring a newer state, of a worker that had the partition meanwhile.
+    shard.recover(b"old", encode_state(SessionState(applied_offset=9, seen_ms=NOW_MS)))
+    assert bench.inlet.acknowledged == [(0, 0), (0, 1)]  # a rebalance waits for the batch, and so for the tombstones
+    bench.wire.release(CHANGELOG)
+    await handling
+    assert (b"old" in shard, b"gone" in shard) == (True, False)
+    assert bench.sample("expired_sessions_total") == 1
+    assert bench.inlet.acknowledged == [(0, 0), (0, 1), (0, 2)]
+
+
+async def test_a_partition_that_goes_while_others_expire_gets_no_tombstones(
+    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = new_bench()
+    handle, table = bench.application.pipeline.handle, bench.application.table
+    later = NOW_MS + 32 * MINUTE_MS
+    await handle([bench.event(click(n, f"old{n}"), offset=0, partition=n) for n in (0, 1)])
+    await handle([bench.event(click(n, f"new{n}", at_ms=later), offset=1, partition=n) for n in (0, 1)])
+    bench.inlet.committed |= {TP("clicks", 0): 2, TP("clicks", 1): 2}
+    monkeypatch.setattr("stream.pipeline.pipeline.EXPIRE_EVERY_S", 0.0)
+    bench.wire.hold(CHANGELOG)
+    handling = asyncio.create_task(handle([bench.event(b"{", offset=2, key=b"k")]))
+    await until(lambda: bench.wire.of(CHANGELOG)[-1].value is None)
+    table.forget([1])
+    bench.wire.release(CHANGELOG)
+    await handling
+    assert [record.key for record in bench.wire.of(CHANGELOG) if record.value is None] == [b"old0"]
+
+
+async def test_a_record_without_a_brokers_timestamp_has_an_age_and_no_latency(bench: Bench) -> None:
+    event = bench.event(click(1), offset=0)
+    event.message.timestamp = None
+    await bench.application.pipeline.handle([event])
+    assert bench.sample("event_to_recommendation_seconds_count") == 0
+    assert bench.sample("event_age_seconds_count") == 1
 
 
 async def test_states_of_another_topic_with_the_same_name_end_the_process(bench: Bench) -> None:

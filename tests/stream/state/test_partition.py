@@ -24,6 +24,9 @@ def test_states_are_kept_counted_and_forgotten() -> None:
     states.remove(b"b")
     assert (len(states), states.state_bytes, states.watermark_ms) == (1, 1, 7)
     assert b"a" in states
+    assert not states.remove(b"a", applied_offset=1)  # it is at 2
+    assert states.remove(b"a", applied_offset=2)
+    assert (b"a" in states, states.state_bytes) == (False, 0)
 
 
 records = st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.booleans(), st.integers(0, 20)), max_size=30)
