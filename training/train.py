@@ -3,6 +3,7 @@
 import functools
 import importlib.metadata
 import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from serving.bundle import Bundle, BundleContents, EncoderSpec, write_bundle
 from serving.errors import WrongUse
+from serving.index import check_factory
 from training.batches import Windows, cut_windows
 from training.checkpoint import CHECKPOINT, load_checkpoint
 from training.curve import write_curve
@@ -69,7 +71,8 @@ def train_bundle(
     `resume`, go on from the checkpoint beside `out`. `max_seconds` shortens the plan to what fits (`Trainer`).
 
     Raises:
-        WrongUse: `out` exists, or the checkpoint of an unfinished run stands there and `resume` is False.
+        WrongUse: `out` exists or cannot be made, the checkpoint of an unfinished run stands there and `resume` is
+            False, or FAISS cannot build the index over these items.
         DataError: there is nothing to learn from.
         CheckpointError: `resume` finds no checkpoint of this very training.
         TrainingError: the training diverged, or the export differs from it.
@@ -82,6 +85,7 @@ def train_bundle(
     windows = cut_windows(sessions, recipe.window)
     if windows.targets == 0:
         raise DataError(f"{clicks.name} has no session of two clicks to learn from; check how its sessions are named")
+    check_factory(recipe.index, len(vocabulary), recipe.model.dim)
     trainer = replace(
         _trainer(recipe, training, vocabulary, sessions, windows, seed),
         checkpoints=checkpoints_of(out),
@@ -98,14 +102,20 @@ def train_bundle(
 
 
 def check_free(out: Path, resume: bool) -> None:
-    """Refuse an `out` that exists, and a checkpoint beside it that would be lost.
+    """Refuse an `out` that exists or cannot be made, and a checkpoint beside it that would be lost.
 
     Raises:
-        WrongUse: either of them.
+        WrongUse: any of them.
 
     """
     if out.exists():
         raise WrongUse(f"{out} exists already; bundles are never overwritten: name another directory")
+    nearest = next(folder for folder in out.absolute().parents if folder.exists())
+    try:
+        # Permissions do not tell what the operating system will do, above all to root.
+        tempfile.TemporaryDirectory(prefix=".nextclick-", dir=nearest).cleanup()
+    except OSError as error:
+        raise WrongUse(f"{out} cannot be made in {nearest} ({error.strerror}): name another directory") from error
     if not resume and (checkpoints_of(out) / CHECKPOINT).exists():
         raise WrongUse(
             f"{checkpoints_of(out)} holds the checkpoint of an earlier training: go on from it with --resume, "
@@ -136,8 +146,14 @@ def _trainer(
         config=recipe.loop,
         optimizer=recipe.optimizer,
         seed=seed,
-        identity={"recipe": recipe.parameters(), "seed": seed, "clicks": training.clicks.fingerprint},
+        identity=_identity(recipe, training, seed),
     )
+
+
+def _identity(recipe: Recipe, training: Training, seed: int) -> dict[str, Any]:
+    """Return what decides the weights. The index does not, so a training that stands may end in another one."""
+    decisive = {key: value for key, value in recipe.parameters().items() if key != "index"}
+    return {"recipe": decisive, "seed": seed, "clicks": training.clicks.fingerprint}
 
 
 def _contents(

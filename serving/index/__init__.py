@@ -3,6 +3,9 @@
 A result depends on the query alone, bit for bit: not on what else was in the call, nor on the number of threads.
 """
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import faiss
@@ -17,6 +20,9 @@ Rows = npt.NDArray[np.int64]
 # From 20 queries on, a flat index multiplies matrices with BLAS, whose sums are in another order than those of the
 # single query: the same query would get other scores in a large batch. So never.
 faiss.cvar.distance_compute_blas_threshold = 2**31 - 1
+
+# What FAISS puts before its message: the C++ function, its source file, and the condition, if words follow it.
+_WHERE = re.compile(r"^Error in .*? at \S+:\d+: (Error: ('.*' failed: (?=\S))?)?", re.DOTALL)
 
 
 class Index:
@@ -41,17 +47,10 @@ class Index:
             WrongUse: FAISS does not know the factory string, or cannot build it from so few vectors.
 
         """
-        try:
-            index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-            items = np.ascontiguousarray(vectors[1:], np.float32)
-            if not index.is_trained:
-                index.train(items)
+        items = np.ascontiguousarray(vectors[1:], np.float32)
+        with _building(factory, len(items)):
+            index = _trained(factory, items)
             index.add(items)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise WrongUse(
-                f"FAISS cannot build index {factory!r} over {len(vectors) - 1} items: {reason}; 'Flat' always works"
-            ) from error
         return cls(index)
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
@@ -86,5 +85,38 @@ class Index:
         try:
             return cls(faiss.deserialize_index(np.frombuffer(raw, np.uint8)))
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise BundleError(f"{name} is no FAISS index ({reason}); build the bundle again") from error
+            raise BundleError(f"{name} is no FAISS index ({_reason(error)}); build the bundle again") from error
+
+
+def check_factory(factory: str, items: int, dim: int) -> None:
+    """Try a factory string on random vectors, before somebody spends hours on those that it is for.
+
+    Raises:
+        WrongUse: FAISS does not know it, or cannot build it over so few items of this width.
+
+    """
+    # More clusters than 65,536 are for catalogues of millions, and a hundred items show whether it can be filled.
+    random = np.random.default_rng(0).standard_normal((min(items, 65_536), dim), dtype=np.float32)
+    with _building(factory, items):
+        _trained(factory, random).add(random[:100])
+
+
+def _trained(factory: str, items: Vectors) -> Any:
+    index = faiss.index_factory(items.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+    if not index.is_trained:
+        index.train(items)
+    return index
+
+
+@contextmanager
+def _building(factory: str, items: int) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise WrongUse(
+            f"FAISS cannot build index {factory!r} over {items} items: {_reason(error)}; 'Flat' always works"
+        ) from error
+
+
+def _reason(error: RuntimeError) -> str:
+    return _WHERE.sub("", str(error).strip())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from serving.errors import BundleError, WrongUse
-from serving.index import Index
+from serving.index import Index, check_factory
 
 FACTORIES = ["Flat", "HNSW16", "HNSW16_SQ8", "IVF32,Flat", "SQ8"]
 
@@ -61,10 +61,29 @@ def test_places_without_an_item_have_row_zero(vectors: np.ndarray) -> None:
     assert np.isneginf(scores[0, 3:]).all()
 
 
-@pytest.mark.parametrize("factory", ["Flatt", "IVF5000,Flat"])
-def test_an_index_that_cannot_be_built_names_the_factory_string(vectors: np.ndarray, factory: str) -> None:
-    with pytest.raises(WrongUse, match=f"{factory}.*2000 items"):
+@pytest.mark.parametrize(
+    ("factory", "reason"),
+    [
+        ("Flatt", "could not parse index string Flatt"),
+        ("IVF5000,Flat", r"Number of training points \(2000\) should be at least as large as number of clusters"),
+        ("PQ5", "The dimension of the vector"),
+        ("LSH", "'metric == METRIC_L2' failed"),
+        ("IDMap,Flat", "add does not make sense with IndexIDMap"),
+    ],
+)
+def test_an_index_that_cannot_be_built_names_factory_string_and_reason_before_and_after_training(
+    vectors: np.ndarray, factory: str, reason: str
+) -> None:
+    sentence = f"^FAISS cannot build index '{factory}' over 2000 items: {reason}.*; 'Flat' always works$"
+    with pytest.raises(WrongUse, match=sentence):
         Index.build(vectors, factory)
+    with pytest.raises(WrongUse, match=sentence):
+        check_factory(factory, items=2000, dim=16)
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_an_index_that_can_be_built_passes_the_check(factory: str) -> None:
+    check_factory(factory, items=2000, dim=16)
 
 
 @pytest.mark.parametrize("raw", [b"", b"not an index", b"IxFI"])

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,38 @@ def test_an_interrupted_training_that_is_resumed_gives_the_same_bundle(
         train_bundle(small_recipe, small_training, seed=1, out=out, resume=True)
     resumed = train_bundle(small_recipe, small_training, seed=0, out=out, resume=True)
     assert resumed.bundle.id == trained.bundle.id
+
+
+def test_a_training_that_stands_may_end_in_another_index(
+    trained: Trained, small_recipe: Recipe, small_training: Training, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    shutil.copytree(checkpoints_of(trained.bundle.directory), checkpoints_of(out))
+    recipe = dataclasses.replace(small_recipe, index="HNSW8")
+    bundle = train_bundle(recipe, small_training, seed=0, out=out, resume=True).bundle
+    assert bundle.manifest.index.factory == bundle.manifest.recipe["index"] == "HNSW8"
+    assert np.array_equal(bundle.vectors, trained.bundle.vectors)
+
+
+def test_what_lists_leave_out_decides_the_best_epoch_and_cannot_change_on_the_way(
+    trained: Trained, small_recipe: Recipe, small_training: Training, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    shutil.copytree(checkpoints_of(trained.bundle.directory), checkpoints_of(out))
+    recipe = dataclasses.replace(small_recipe, exclude="none")
+    with pytest.raises(CheckpointError, match=r"its recipe\.exclude is 'current', this one's 'none'"):
+        train_bundle(recipe, small_training, seed=0, out=out, resume=True)
+
+
+@pytest.mark.parametrize("factory", ["Flatt", "IVF5000,Flat"])
+def test_an_index_that_cannot_be_built_is_refused_before_training(
+    small_recipe: Recipe, small_training: Training, tmp_path: Path, factory: str
+) -> None:
+    recipe = dataclasses.replace(small_recipe, index=factory)
+    reports: list[Report] = []
+    with pytest.raises(WrongUse, match=f"cannot build index '{factory}' over {small_training.clicks.items} items"):
+        train_bundle(recipe, small_training, seed=0, out=tmp_path / "bundle", report=reports.append)
+    assert (reports, list(tmp_path.iterdir())) == ([], [])
 
 
 def test_an_lstm_with_separate_tables_is_a_bundle_too(

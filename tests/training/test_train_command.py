@@ -51,6 +51,17 @@ def test_a_bundle_that_exists_is_refused_before_the_data_are_read(
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("parent", ["/proc/nope", "{file}", "{file}/deeper"])
+def test_a_place_where_no_bundle_can_be_made_is_refused_before_the_data_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], parent: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    out = Path(parent.format(file=tmp_path / "file")) / "bundle"
+    assert run(build_app(), ["train", "quick", "--data", "nowhere", "--out", str(out)]) == 2
+    assert f"{out} cannot be made in " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_resuming_without_a_checkpoint_is_a_failure(
     shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
