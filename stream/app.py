@@ -11,9 +11,11 @@ from typing import Any
 import faust
 
 from serving.control import Control
+from serving.errors import NextclickError
 from serving.recommender import Recommender
 from stream import transport
 from stream.contract.specs import SESSION_TABLE
+from stream.errors import as_sentence, place_of
 from stream.metrics import Metrics
 from stream.pipeline.compute import Computer
 from stream.pipeline.drain import batches
@@ -32,13 +34,13 @@ LOG = logging.getLogger(__name__)
 class Failure:
     """The error that ends the process. The first one counts; what follows it is its consequence."""
 
-    error: Exception | None = None
+    error: NextclickError | None = None
     happened: asyncio.Event = field(default_factory=asyncio.Event)
 
     def set(self, error: Exception) -> None:
-        """End the process with this error. No batch is begun after it."""
+        """End the process with this error, as a sentence. No batch is begun after it."""
         if self.error is None:
-            self.error = error
+            self.error = as_sentence(error)
             self.happened.set()
 
 
@@ -105,7 +107,7 @@ def create_app(
         metrics=metrics,
         on_failure=failure.set,
     )
-    computer = Computer(recommender, lambda partition, key: table.shard(partition).get(key), source.partitions)
+    computer = Computer(recommender, table.state_of, source.partitions)
     pipeline = Pipeline(
         app, table, computer, topics=settings.topics, control=control, metrics=metrics, executor=executor
     )
@@ -118,7 +120,7 @@ def create_app(
                     await pipeline.handle(events)
                 except Exception as error:
                     LOG.debug("batch failed", exc_info=True)
-                    failure.set(error)
+                    failure.set(as_sentence(error, place_of(event.message for event in events)))
 
     agent = app.agent(clicks, name=AGENT)(recommend)
     return Application(app, table, computer, pipeline, agent, failure, recommender.bundle.id)
@@ -134,7 +136,6 @@ def faust_settings(settings: Settings) -> dict[str, Any]:
         # Faust reads its own variables over these arguments; with a prefix that nobody uses it finds none.
         "env_prefix": "NEXTCLICK_FAUST_",
         "autodiscover": False,
-        "datadir": worker.data_dir,
         # Health is our own; Faust's pages would show the table to whoever asks.
         "web_enabled": False,
         # Only a name here: the assignor wants it to differ between workers.

@@ -27,6 +27,7 @@ class Observer:
         self._metrics = metrics
         self._url = url
         self._was_ready = False
+        self._shown: set[int] = set()
         self.application: Application | None = None
         """What is observed; None while it is prepared."""
 
@@ -35,8 +36,16 @@ class Observer:
         while True:
             self._health.beat()
             if self.application is not None:
-                self._observe(self.application)
+                self._observe_or_fail(self.application)
             await asyncio.sleep(INTERVAL_S)
+
+    def _observe_or_fail(self, application: Application) -> None:
+        # A task that dies is silent, and the probe would soon have the worker killed without a reason.
+        try:
+            self._observe(application)
+        except Exception as error:
+            LOG.debug("observer failed", exc_info=True)
+            application.failure.set(error)
 
     def _observe(self, application: Application) -> None:
         app, shards = application.faust, application.table.shards.values()
@@ -51,11 +60,15 @@ class Observer:
 
     def _observe_lag(self, application: Application) -> None:
         app, topic = application.faust, application.table.source.topic
-        self._metrics.lag.clear()
-        for partition in owned_partitions(app, topic):
+        owned = owned_partitions(app, topic)
+        for partition in self._shown.difference(owned):
+            self._metrics.lag.remove(str(partition))
+        self._shown.intersection_update(owned)
+        for partition in owned:
             behind = lag(app, topic, partition, application.pipeline.positions.get(partition))
             if behind is not None:
                 self._metrics.lag.labels(str(partition)).set(behind)
+                self._shown.add(partition)
 
     def _announce(self, application: Application) -> None:
         self._was_ready = True

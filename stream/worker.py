@@ -11,9 +11,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, NoReturn, TypeVar
 
 import faust
+from aiokafka.errors import KafkaError
+from faust.exceptions import FaustError
 
 from serving.bundle import load_bundle
-from serving.errors import NextclickError, WrongUse
+from serving.errors import WrongUse
 from serving.recommender import Recommender
 from stream.app import Application, create_app
 from stream.control import ControlReader
@@ -144,8 +146,8 @@ async def _or_fail(work: Coroutine[Any, Any, None], application: Application) ->
         application.failure.set(_broke(error))
 
 
-def _broke(error: BaseException) -> NextclickError:
-    if isinstance(error, NextclickError):
+def _broke(error: Exception) -> Exception:
+    if not isinstance(error, KafkaError | FaustError | OSError):
         return error
     broken = BrokerError(
         f"the connection to Kafka broke down ({error!r}); the events in hand are read again by the next worker"

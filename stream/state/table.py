@@ -6,16 +6,17 @@ sessions, and lets the highest applied offset win. Nothing is written through Fa
 to the changelog first and drops the answer: the pipeline writes, in the order that delivery needs.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import faust
+import msgspec
 from faust.stores.memory import Store
 from faust.types import TP
 
-from stream.errors import TopicError
+from serving.errors import StateError
+from stream.errors import TopicError, as_sentence, place_of
 from stream.metrics import Metrics
 from stream.state.partition import PartitionStates
 from stream.transport.offsets import hold_flow
@@ -36,6 +37,12 @@ class Source(NamedTuple):
     topic: str
     partitions: int
     topic_id: str | None
+
+
+class Marker(msgspec.Struct):
+    """What is stored under `MARKER_KEY`."""
+
+    topic_id: str
 
 
 class SessionTable(faust.Table):  # type: ignore[misc]
@@ -80,6 +87,11 @@ class SessionTable(faust.Table):  # type: ignore[misc]
             shard = self.shards[partition] = PartitionStates(max(1_000, self.silence_ms // 32))
         return shard
 
+    def state_of(self, partition: int, key: bytes) -> bytes | None:
+        """Return a session's state. It is called from another thread, and so adds no partition."""
+        shard = self.shards.get(partition)
+        return None if shard is None else shard.get(key)
+
     def expired(self, shard: PartitionStates, committed: int) -> list[tuple[bytes, int]]:
         """Return sessions of a partition that may leave, each with its applied offset."""
         return shard.expired(shard.watermark_ms - self.silence_ms, committed, EXPIRE_AT_MOST)
@@ -89,7 +101,7 @@ class SessionTable(faust.Table):  # type: ignore[misc]
         topic_id = self.source.topic_id
         if topic_id is None or self.shard(partition).topic_id is not None:
             return None
-        return json.dumps({"topic_id": topic_id}).encode()
+        return msgspec.json.encode(Marker(topic_id))
 
     def forget(self, partitions: Iterable[int]) -> None:
         """Drop partitions that another worker has now."""
@@ -114,7 +126,7 @@ class SessionTable(faust.Table):  # type: ignore[misc]
         """Apply one record of the changelog."""
         shard, key = self.shard(message.partition), message.key
         if key == MARKER_KEY and message.value is not None:
-            shard.topic_id = json.loads(message.value)["topic_id"]
+            shard.topic_id = _read_marker(message.value).topic_id
         elif not key or key.startswith(RESERVED):
             return  # of a newer version
         elif message.value is None:
@@ -145,6 +157,20 @@ class SessionTable(faust.Table):  # type: ignore[misc]
         )
 
 
+def _read_marker(value: bytes) -> Marker:
+    try:
+        return msgspec.json.decode(value, type=Marker)
+    except msgspec.DecodeError as error:
+        raise StateError(
+            f"the changelog's record of the topic that its states count cannot be read ({error}): no worker wrote it; "
+            "delete the changelog and run `nextclick topics create`, or set worker.app_id to a new name"
+        ) from error
+
+
+def _with_place(error: Exception, place: str) -> Exception:
+    return StateError(f"{error} ({place})") if isinstance(error, StateError) else as_sentence(error, place)
+
+
 class SessionStore(Store):  # type: ignore[misc]
     """What Faust calls when partitions come and go and when it has read some of the changelog."""
 
@@ -154,12 +180,13 @@ class SessionStore(Store):  # type: ignore[misc]
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: object, to_value: object) -> None:
         """Apply records of the changelog."""
         count = 0
-        try:
-            for event in batch:
+        for event in batch:
+            try:
                 self.table.apply(event.message)
-                count += 1
-        except Exception as error:
-            self.table.on_failure(error)
+            except Exception as error:
+                self.table.on_failure(_with_place(error, place_of([event.message])))
+                break
+            count += 1
         self.table.metrics.recovered.inc(count)
 
     async def on_rebalance(

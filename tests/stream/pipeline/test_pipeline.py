@@ -11,7 +11,7 @@ from serving.session import SessionState, decode_state, encode_state
 from stream.contract import reasons
 from stream.contract.dead_letter import TRUNCATED_FROM, Cause, read_cause
 from stream.contract.specs import changelog_name
-from stream.errors import PublishError, TopicError
+from stream.errors import Defect, PublishError, TopicError
 from stream.settings import Settings
 from stream.state.table import APPLIED_OFFSET_HEADER, MARKER_KEY
 from tests.stream.bench import CHANGELOG, MINUTE_MS, Bench
@@ -49,7 +49,7 @@ async def test_lists_then_states_then_memory_then_the_offset(bench: Bench) -> No
     assert published.value is not None
     assert decode_recommendation(published.value).trigger_event_id == "e1"
     state, marker = bench.wire.of(CHANGELOG)
-    assert (state.key, state.partition, marker.key, marker.value) == (b"s1", 0, MARKER_KEY, b'{"topic_id": "topic-1"}')
+    assert (state.key, state.partition, marker.key, marker.value) == (b"s1", 0, MARKER_KEY, b'{"topic_id":"topic-1"}')
     assert shard.get(b"s1") == state.value
     assert state.value is not None
     assert decode_state(state.value).applied_offset == 7
@@ -260,6 +260,35 @@ async def test_a_record_without_a_brokers_timestamp_has_an_age_and_no_latency(be
     await bench.application.pipeline.handle([event])
     assert bench.sample("event_to_recommendation_seconds_count") == 0
     assert bench.sample("event_age_seconds_count") == 1
+
+
+async def test_an_error_that_nobody_expects_names_the_events_in_hand(bench: Bench) -> None:
+    async with bench.application.agent.test_context() as agent:
+        event = bench.event(click(1), offset=7, partition=2)
+        event.message.key = 5  # what no Kafka gives
+        agent.stream().channel.queue.put_nowait(event)
+        await bench.application.failure.happened.wait()
+    error = bench.application.failure.error
+    assert isinstance(error, Defect)
+    assert "at clicks partition 2 offset 7; nothing of what was in hand is committed" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        (MARKER_KEY, b"{", "no worker wrote it"),
+        (MARKER_KEY, b'{"topic": "t"}', "no worker wrote it"),
+        (b"s1", bytes([99]), "format 99"),
+    ],
+)
+async def test_a_changelog_that_cannot_be_read_says_where(
+    bench: Bench, key: bytes, value: bytes, sentence: str
+) -> None:
+    table = bench.application.table
+    table._new_store().apply_changelog_batch([bench.event(value, offset=4, partition=1, key=key)], None, None)
+    error = str(bench.application.failure.error)
+    assert sentence in error
+    assert "partition 1 offset 4" in error
 
 
 async def test_states_of_another_topic_with_the_same_name_end_the_process(bench: Bench) -> None:
