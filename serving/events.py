@@ -12,6 +12,7 @@ from serving.errors import InvalidEvent
 
 # Kafka carries keys of any length; an id of more than this is a producer's mistake (a URL, a whole document).
 MAX_ID_LENGTH = 256
+MAX_TYPE_LENGTH = 64
 # The last millisecond that a double, and so JavaScript, counts exactly: the year 287396.
 MAX_TIMESTAMP_MS = 2**53 - 1
 
@@ -29,7 +30,9 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True):
     event_type: Annotated[
         str,
         msgspec.Meta(
-            min_length=1, max_length=64, description="`view`, `add_to_cart`, `purchase`, `like`, `dislike`, ..."
+            min_length=1,
+            max_length=MAX_TYPE_LENGTH,
+            description="`view`, `add_to_cart`, `purchase`, `like`, `dislike`, ...",
         ),
     ] = "view"
     user_id: Annotated[Id, msgspec.Meta(description="The visitor's account, if known.")] | None = None

@@ -55,7 +55,10 @@ class Preparation:
 
 
 def sessionise(log: ClickLog, gap_ms: float | None) -> ClickLog:
-    """Cut sessions at silences by serving's own rule; the second part of session `a` is called `a#2`, and so on."""
+    """Cut sessions at silences by serving's own rule.
+
+    The second part of session `a` is called `a#2`, and so on; with more `#` in a log where a session has such a name.
+    """
     if gap_ms is None or len(log) == 0:
         return log
     session = session_numbers(log.frame)
@@ -70,9 +73,16 @@ def sessionise(log: ClickLog, gap_ms: float | None) -> ClickLog:
     part = counted - counted[np.flatnonzero(begins)][np.cumsum(begins) - 1]
     parts = np.empty(len(order), dtype=np.int64)
     parts[order] = part + 1
-    suffix = pl.Series("part", parts)
-    named = pl.when(suffix > 1).then(pl.format("{}#{}", "session_id", suffix)).otherwise(pl.col("session_id"))
-    return log.with_frame(log.frame.with_columns(named.alias("session_id")))
+    return log.with_frame(_named(log.frame, pl.Series("part", parts)))
+
+
+def _named(frame: pl.DataFrame, part: pl.Series, mark: str = "#") -> pl.DataFrame:
+    """Give each part of a session a name of its own, by its number from 1."""
+    sessions, later = frame.get_column("session_id"), part > 1
+    names = frame.select(pl.format("{}{}{}", "session_id", pl.lit(mark), part)).to_series()
+    if names.filter(later).is_in(sessions.unique().implode()).any():
+        return _named(frame, part, mark + "#")
+    return frame.with_columns(pl.when(later).then(names).otherwise(sessions).alias("session_id"))
 
 
 def filter_clicks(log: ClickLog, preparation: Preparation) -> ClickLog:

@@ -29,6 +29,12 @@ def test_a_session_is_cut_after_a_silence_longer_than_the_gap_and_not_at_the_gap
     assert sessions_of(sessionise(log_of(rows), GAP_MS)) == {"a": "12", "b": "9", "a#2": "34", "a#3": "5"}
 
 
+def test_a_part_never_takes_the_name_of_a_session_that_is_there() -> None:
+    rows = [("a", "1", 0), ("a#2", "8", 1), ("a##2", "9", 2), ("a", "2", 500), ("a#2", "7", 501)]
+    parts = {"a": "1", "a#2": "8", "a##2": "9", "a###2": "2", "a#2###2": "7"}
+    assert sessions_of(sessionise(log_of(rows), GAP_MS)) == parts
+
+
 @given(ROWS)
 def test_sessions_are_cut_where_serving_would_begin_a_new_one(rows: list[tuple[str, str, int]]) -> None:
     log = log_of(rows)

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from serving.errors import WrongUse
+from serving.events import decode_click, encode_click
 from training.data.log import ClickLog
 from training.data.readers import ReadOptions, read_log
 from training.errors import DataError
@@ -156,6 +157,37 @@ def test_too_many_bad_rows_are_an_error_that_names_line_and_fault(tmp_path: Path
     with pytest.raises(DataError, match=rf"a\.csv: 1 of 11 rows are no clicks \(line 12: {fault}\), more than the 1"):
         read_log(path)
     assert len(read_log(path, ReadOptions(max_bad_share=0.1))) == 10
+
+
+@pytest.mark.parametrize(
+    ("extra", "fault"),
+    [
+        ("x" * 65 + ",u", "event_type of more than 64 characters"),
+        ("view," + "u" * 257, "user_id of more than 256 characters"),
+    ],
+)
+def test_a_row_that_a_worker_would_refuse_is_a_bad_one(tmp_path: Path, extra: str, fault: str) -> None:
+    longest = f"s,i,1600000000,{'ü' * 64},{'u' * 256}\n"
+    path = write(tmp_path / "a.csv", f"session,item,time,event,user\n{longest}s,i,1600000000,{extra}\n")
+    with pytest.raises(DataError, match=rf"1 of 2 rows are no clicks \(line 3: {fault}\)"):
+        read_log(path)
+    kept = read_log(path, ReadOptions(max_bad_share=0.5))
+    assert [decode_click(encode_click(click)) for click in kept.clicks()] == list(kept.clicks())
+
+
+@pytest.mark.parametrize(
+    ("title", "sentence"),
+    [
+        (b"L\xe9on", r"line 3: b'7,L\\xe9on' is not UTF-8; write the titles in UTF-8"),
+        (b'"' + b"x" * 200_000, r"line 3: field larger than field limit"),
+    ],
+)
+def test_titles_that_cannot_be_read_are_an_error_with_file_and_line(
+    tmp_path: Path, title: bytes, sentence: str
+) -> None:
+    (tmp_path / "shop.titles.csv").write_bytes(b"item_id,title\n6,Big\n7," + title + b"\n")
+    with pytest.raises(DataError, match=rf"shop\.titles\.csv, {sentence}"):
+        read_log(write(tmp_path / "shop.csv", "session,item,time\ns,7,1600000000\n"))
 
 
 def test_bad_json_lines_are_counted_like_bad_rows(tmp_path: Path) -> None:

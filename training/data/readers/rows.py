@@ -1,12 +1,13 @@
 """From what a layout found in a file to a click log: rows that are no clicks are counted, named, and limited."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from serving.events import MAX_ID_LENGTH, MAX_TIMESTAMP_MS
+from serving.events import MAX_ID_LENGTH, MAX_TIMESTAMP_MS, MAX_TYPE_LENGTH
 from training.data.log import ClickLog, make_log
 from training.data.readers.times import to_milliseconds
 from training.errors import DataError
@@ -56,7 +57,7 @@ def to_log(raw: RawClicks, path: Path, name: str, options: ReadOptions) -> Click
         raise DataError(f"{path} has no rows: expected at least one click")
     unit = options.time_unit if options.time_unit != "auto" else raw.time_unit or "auto"
     times = to_milliseconds(frame.get_column("time"), unit, path) if raw.timed else frame.get_column("time")
-    frame = frame.with_columns(times.alias("timestamp_ms")).with_columns(_fault().alias("fault"))
+    frame = frame.with_columns(times.alias("timestamp_ms")).with_columns(_fault(frame.columns).alias("fault"))
     bad = frame.filter(pl.col("fault").is_not_null())
     _judge(bad, frame.height, path, options.max_bad_share)
     good = frame.filter(pl.col("fault").is_null())
@@ -67,19 +68,19 @@ def to_log(raw: RawClicks, path: Path, name: str, options: ReadOptions) -> Click
     return make_log(good, name=name, timed=raw.timed, by_user=raw.by_user, bad_rows=bad.height)
 
 
-def _fault() -> pl.Expr:
-    """Say in a word what is wrong with a row; null where nothing is."""
+def _fault(columns: Sequence[str]) -> pl.Expr:
+    """Say in a word what is wrong with a row, by the limits that a worker keeps too; null where nothing is."""
     time = pl.col("timestamp_ms")
-    return (
-        pl.when(_no_id("session_id"))
-        .then(pl.lit("no usable session id"))
-        .when(_no_id("item_id"))
-        .then(pl.lit("no usable item id"))
-        .when(time.is_null())
-        .then(pl.lit("no readable time"))
-        .when((time < 0) | (time > MAX_TIMESTAMP_MS))
-        .then(pl.lit("time out of range"))
-    )
+    faults = {
+        "no usable session id": _no_id("session_id"),
+        "no usable item id": _no_id("item_id"),
+        "no readable time": time.is_null(),
+        "time out of range": (time < 0) | (time > MAX_TIMESTAMP_MS),
+    }
+    for column, limit in {"event_type": MAX_TYPE_LENGTH, "user_id": MAX_ID_LENGTH}.items():
+        if column in columns:
+            faults[f"{column} of more than {limit} characters"] = pl.col(column).str.len_chars() > limit
+    return pl.coalesce(pl.when(wrong).then(pl.lit(fault)) for fault, wrong in faults.items())
 
 
 def _no_id(column: str) -> pl.Expr:

@@ -1,7 +1,10 @@
 """Item titles that lie beside a click log."""
 
 import csv
+import io
 from pathlib import Path
+
+from training.errors import DataError
 
 _MOVIES_DAT = "movies.dat"
 _MOVIES_CSV = "movies.csv"
@@ -21,6 +24,10 @@ def find_titles(log: Path, *, movies: bool) -> dict[str, str] | None:
     """Return the titles by item id, or None where no file beside the log has any.
 
     `movies` says that the log's item ids are MovieLens's own; those of `ml-1m.txt` are not.
+
+    Raises:
+        DataError: the file is not UTF-8 (`movies.dat`: latin-1), or no table.
+
     """
     own = titles_file(log)
     if own.is_file():
@@ -39,7 +46,19 @@ def _read_dat(path: Path) -> dict[str, str]:
 
 
 def _read_csv(path: Path) -> dict[str, str]:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file)
+    rows = csv.reader(io.StringIO(_text(path), newline=""))
+    try:
         next(rows, None)
         return {row[0]: row[1] for row in rows if len(row) >= 2}
+    except csv.Error as error:
+        raise DataError(f"{path}, line {rows.line_num}: {error}; expected a table of item_id and title") from error
+
+
+def _text(path: Path) -> str:
+    raw = path.read_bytes()
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        found = raw.splitlines()[line - 1][:60]
+        raise DataError(f"{path}, line {line}: {found!r} is not UTF-8; write the titles in UTF-8") from error
