@@ -67,10 +67,7 @@ class WorkerProcess:
     def _start(self) -> None:
         folder = self._guard.folder
         config = folder / "worker.toml"
-        settings = dict(self._settings) | {
-            "monitoring.port": self.port,
-            "worker.data_dir": str(folder / "data"),
-        }
+        settings = dict(self._settings) | {"monitoring.port": self.port}
         config.write_text(to_toml(settings))
         command = [sys.executable, "-m", "deploy", "--config", str(config), "worker", "--bundle", str(self._bundle)]
         self._process = BackgroundProcess(

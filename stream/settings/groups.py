@@ -1,7 +1,6 @@
 """Every setting with its default. The text under a field is its documentation."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -80,9 +79,6 @@ class WorkerSettings(Group):
 
     heartbeat_interval_s: float = Field(3.0, gt=0, le=3600)
     """How often a worker tells Kafka that it lives; less than half of `session_timeout_s`. Seconds."""
-
-    data_dir: UserPath = Path("nextclick-data")
-    """Where a worker keeps what it must remember on this machine."""
 
     shutdown_timeout_s: float = Field(10.0, gt=0, le=3600)
     """After SIGTERM, the batch in hand is finished and committed within so long. Seconds."""

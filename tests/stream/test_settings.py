@@ -236,8 +236,8 @@ def test_addresses_come_apart_as_they_were_put_together(pairs: list[tuple[str, i
 
 
 def test_a_home_directory_may_be_written_as_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NEXTCLICK_WORKER__DATA_DIR", "~/nextclick")
-    assert load_settings().worker.data_dir == Path.home() / "nextclick"
+    monkeypatch.setenv("NEXTCLICK_WORKER__BUNDLE", "~/bundles/shop")
+    assert load_settings().worker.bundle == Path.home() / "bundles" / "shop"
 
 
 def test_secrets_are_in_no_representation_and_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
