@@ -1,4 +1,8 @@
-"""What a worker tells Prometheus. Seconds, bytes and counts; no label ever names a session, an item or an event."""
+"""What a worker tells Prometheus. Seconds, bytes and counts; no label ever names a session, an item or an event.
+
+`nextclick_serving_*` is what the room `serving` does, `nextclick_stream_*` the worker around it. How often a list had to
+fall back on what is popular is in `nextclick_stream_lists_total{source="popularity"}`, and nowhere else.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -15,7 +19,7 @@ AGE_BUCKETS_S = (0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
 STAGE_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 5.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
-STAGES = ("decode", "state", "process", "emit", "changelog")
+STAGES = ("decode", "state", "process", "emit", "changelog")  # serving's encode and search are parts of process
 OUTCOMES = ("served", "dead_letter", "duplicate", "replayed")
 PREQUENTIAL_K = (1, 5, 10, 20)
 
@@ -36,11 +40,13 @@ class Metrics:
         def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
             return Counter(f"nextclick_stream_{name}", text, labels, registry=registry)
 
-        def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
-            return Gauge(f"nextclick_stream_{name}", text, labels, registry=registry)
+        def gauge(name: str, text: str, labels: Sequence[str] = (), room: str = "stream") -> Gauge:
+            return Gauge(f"nextclick_{room}_{name}", text, labels, registry=registry)
 
-        def histogram(name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = ()) -> Histogram:
-            return Histogram(f"nextclick_stream_{name}", text, labels, registry=registry, buckets=buckets)
+        def histogram(
+            name: str, text: str, buckets: Sequence[float], labels: Sequence[str] = (), room: str = "stream"
+        ) -> Histogram:
+            return Histogram(f"nextclick_{room}_{name}", text, labels, registry=registry, buckets=buckets)
 
         self.events = counter("events_total", "Events that came to their end, by how.", ["outcome"])
         self.dead_letters = counter("dead_letters_total", "Events that became dead letters, by reason.", ["reason"])
@@ -62,7 +68,9 @@ class Metrics:
         self.session_bytes = gauge("session_table_bytes", "Bytes of the states in the table, without overhead.")
         self.recovery = gauge("recovery_seconds", "How long the last recovery of the session table took.")
         self.recovered = counter("recovered_records_total", "Changelog records read to recover the session table.")
-        self.bundle = gauge("bundle_info", "1 for the bundle that serves.", ["bundle", "encoder", "recipe"])
+        self.bundle = gauge("bundle_info", "1 for the bundle that serves.", ["bundle", "encoder", "recipe"], "serving")
+        self.encode = histogram("encode_seconds", "Session vectors of a batch.", STAGE_BUCKETS_S, room="serving")
+        self.search = histogram("search_seconds", "Index and lists of a batch.", STAGE_BUCKETS_S, room="serving")
         self.evaluated = counter(
             "prequential_evaluated_total", "Clicks of sessions that had a list before, by its bundle.", ["bundle"]
         )
@@ -75,8 +83,9 @@ class Metrics:
         # A series that is missing until something happens makes rate() miss the first time that it does.
         for outcome in OUTCOMES:
             self.events.labels(outcome)
-        for stage in STAGES:
-            self.stages.labels(stage)
+        self.timers = {stage: self.stages.labels(stage) for stage in STAGES}
+        """The histogram of each stage, those of `process` included."""
+        self.timers |= {"encode": self.encode, "search": self.search}
 
     def count_hits(self, hits: Iterable[Hit]) -> None:
         """Score the lists that were shown just before these clicks."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from serving.control import Control
@@ -48,7 +49,8 @@ class Answer(NamedTuple):
 class Outcome:
     """What a batch comes to; every record of it is in exactly one of `answers`, `dead`, `duplicates`, `replayed`.
 
-    `states` is what must be stored, by partition and key. `seconds` is the time spent in each stage.
+    `states` is what must be stored, by partition and key. `seconds` is the time spent in each stage;
+    `process` includes `encode` and `search`.
     """
 
     answers: list[Answer] = field(default_factory=list)
@@ -144,7 +146,7 @@ class Computer:
         """
         clicks = [Sourced(click, record.offset, _broker_ms(record, click)) for record, click in group]
         try:
-            processed = process(states, clicks, self._recommender, control)
+            processed = process(states, clicks, self._recommender, control, stage=partial(_Stage, outcome))
         except Exception as error:
             if len(group) > 1:
                 half = len(group) // 2

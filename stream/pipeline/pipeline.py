@@ -99,7 +99,7 @@ class Pipeline:
         """Take step 1."""
         lists = [Outgoing(self._topics.recommendations, answer.record.key, answer.value) for answer in outcome.answers]
         letters = [dead_letter(dead, self._topics.clicks, self._topics.dead_letters) for dead in outcome.dead]
-        with self._metrics.stages.labels("emit").time():
+        with self._metrics.timers["emit"].time():
             await publish(self._app, lists + letters)
 
     async def _store(self, outcome: Outcome, partitions: Iterable[int]) -> None:
@@ -107,7 +107,7 @@ class Pipeline:
         changes = [self._change(partition, key, stored.state) for (partition, key), stored in outcome.states.items()]
         markers = {partition: self._table.missing_marker(partition) for partition in partitions}
         changes += [self._change(partition, MARKER_KEY, marker) for partition, marker in markers.items() if marker]
-        with self._metrics.stages.labels("changelog").time():
+        with self._metrics.timers["changelog"].time():
             await publish(self._app, changes)
         for (partition, key), stored in outcome.states.items():
             self._table.shard(partition).put(key, stored)
@@ -139,7 +139,7 @@ class Pipeline:
         metrics, now = self._metrics, time.time()
         metrics.batch.observe(len(records))
         for stage, seconds in outcome.seconds.items():
-            metrics.stages.labels(stage).observe(seconds)
+            metrics.timers[stage].observe(seconds)
         for record, click, source, _ in outcome.answers:
             if record.timestamp_ms >= 0:
                 metrics.latency.observe(max(0.0, now - record.timestamp_ms / 1000))

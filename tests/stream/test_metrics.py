@@ -12,7 +12,7 @@ def test_every_name_has_the_prefix_and_ends_in_its_unit() -> None:
     exposed = generate_latest(Metrics().registry).decode()
     names = set(re.findall(r"^# TYPE (\S+)", exposed, re.MULTILINE))
     ours = {name for name in names if not name.startswith(("process_", "python_")) and not name.endswith("_created")}
-    assert all(name.startswith("nextclick_stream_") for name in ours), ours
+    assert all(name.startswith(("nextclick_stream_", "nextclick_serving_")) for name in ours), ours
     assert all(name.endswith(UNITS) for name in ours), ours
 
 

@@ -12,6 +12,7 @@ from stream.contract import reasons
 from stream.contract.dead_letter import TRUNCATED_FROM, Cause, read_cause
 from stream.contract.specs import changelog_name
 from stream.errors import Defect, PublishError, TopicError
+from stream.metrics import STAGES
 from stream.settings import Settings
 from stream.state.table import APPLIED_OFFSET_HEADER, MARKER_KEY
 from tests.stream.bench import CHANGELOG, MINUTE_MS, Bench
@@ -162,6 +163,16 @@ async def test_a_recommender_that_makes_no_list_at_all_ends_the_process_instead_
         await bench.application.pipeline.handle([bench.event(click(1), offset=0)])
     assert bench.wire.sent == []
     assert bench.inlet.acknowledged == []
+
+
+async def test_the_time_of_every_stage_is_told(bench: Bench) -> None:
+    await bench.application.pipeline.handle([bench.event(click(1), offset=0)])
+    value = bench.metrics.registry.get_sample_value
+    names = [f"nextclick_serving_{part}_seconds" for part in ("encode", "search")]
+    process = value("nextclick_stream_stage_seconds_sum", {"stage": "process"}) or 0.0
+    assert [value(f"{name}_count") for name in names] == [1, 1]
+    assert 0 < sum(value(f"{name}_sum") or 0.0 for name in names) < process
+    assert all(bench.sample("stage_seconds_count", stage=stage) == 1 for stage in STAGES)
 
 
 async def test_a_session_in_two_partitions_is_two_sessions(bench: Bench) -> None:
