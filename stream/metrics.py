@@ -1,7 +1,7 @@
 """What a worker tells Prometheus. Seconds, bytes and counts; no label ever names a session, an item or an event.
 
-`nextclick_serving_*` is what the room `serving` does, `nextclick_stream_*` the worker around it. How often a list had to
-fall back on what is popular is in `nextclick_stream_lists_total{source="popularity"}`, and nowhere else.
+`nextclick_serving_*` is what the room `serving` does, `nextclick_stream_*` the worker around it. How often a list had
+to fall back on what is popular is in `nextclick_stream_lists_total{source="popularity"}`, and nowhere else.
 """
 
 from collections.abc import Iterable, Sequence

@@ -61,7 +61,7 @@ def _channels() -> dict[str, Any]:
 def _channel(name: str, spec: TopicSpec) -> dict[str, Any]:
     description = f"{TopicSettings.model_fields[name].description} The name is the setting {spec.setting}."
     if name not in MESSAGES_OF_CHANNEL:
-        description += " Reserved: this version's worker reads it, warns when something is in it, and goes by none of it."
+        description += " Reserved: this version's worker reads it, warns of what is in it, and goes by none of it."
     return {
         "address": spec.name,
         "description": description,

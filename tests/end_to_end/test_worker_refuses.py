@@ -1,6 +1,7 @@
 """What keeps a worker from serving, each told in a sentence with the remedy, and without a traceback."""
 
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -96,10 +97,23 @@ def test_ready_says_what_a_worker_waits_for(
         assert get(f"http://127.0.0.1:{port}/live")[0] == 200
 
 
-def test_a_broken_bundle_is_refused(kafka_broker: str, new_service: NewService, tmp_path: Path) -> None:
+def test_a_bundle_that_is_not_there_is_refused(kafka_broker: str, new_service: NewService, tmp_path: Path) -> None:
     service = new_service(kafka_broker)
     service.bundle = tmp_path / "nowhere"
     assert_refused(service.start_worker(), "nowhere")
+
+
+@pytest.mark.parametrize("name", ["encoder.step.onnx", "index.faiss"])
+def test_a_bundle_with_one_wrong_bit_is_refused(
+    kafka_broker: str, new_service: NewService, tmp_path: Path, name: str
+) -> None:
+    service = new_service(kafka_broker)
+    service.bundle = Path(shutil.copytree(service.bundle, tmp_path / "broken"))
+    file = service.bundle / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert_refused(service.start_worker(), name, "copy the bundle again")
 
 
 def test_a_port_that_is_taken_is_refused(kafka_broker: str, new_service: NewService) -> None:
