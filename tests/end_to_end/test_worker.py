@@ -214,3 +214,15 @@ def test_a_broker_that_dies_and_comes_back_is_waited_for(new_service: NewService
         service.send_clicks(clicks[1_000:])
         assert by_id(service.read_lists(clicks)) == expected(clicks, service.bundle)
         assert worker.process.returncode is None
+
+
+def test_two_workers_that_start_at_once_while_clicks_come_skip_nothing(broker: str, new_service: NewService) -> None:
+    service = new_service(broker)
+    service.create_topics()
+    clicks = clicks_of(3_000, sessions=200)
+    unsent = iter(batched(clicks, 20))
+    workers = [service.start_worker(), service.start_worker()]
+    while not all(worker.url for worker in workers):
+        service.send_clicks(next(unsent, []))
+    service.send_clicks([click for batch in unsent for click in batch])
+    assert by_id(service.read_lists(clicks)) == expected(clicks, service.bundle)
