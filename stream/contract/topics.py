@@ -22,13 +22,6 @@ def describe_topics(settings: Settings) -> dict[str, FoundTopic]:
         return _describe(client, names)
 
 
-def topic_id(settings: Settings, name: str) -> str | None:
-    """Return the id of a topic: another one when it was deleted and made again. None where brokers give no ids."""
-    with admin_client(settings.kafka) as client:
-        found = _describe(client, [name])
-    return found[name].topic_id if name in found else None
-
-
 def _describe(client: Any, names: list[str]) -> dict[str, FoundTopic]:
     topics = {topic["name"]: topic for topic in client.describe_topics(names) if topic["partitions"]}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]

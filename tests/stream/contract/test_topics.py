@@ -9,7 +9,7 @@ from kafka.admin import KafkaAdminClient
 
 from deploy.cli import build_app, run
 from stream.contract.specs import changelog_name, topic_specs
-from stream.contract.topics import check_topics, create_topics, delete_topics, describe_topics, topic_id
+from stream.contract.topics import check_topics, create_topics, delete_topics, describe_topics
 from stream.errors import BrokerError, TopicError
 from stream.settings import Settings
 from tests.waiting import wait_for
@@ -46,15 +46,14 @@ def test_topics_are_made_once_as_the_settings_say(broker: str, new_settings: New
 def test_clicks_that_are_made_again_have_another_id(broker: str, new_settings: NewSettings) -> None:
     settings = new_settings(broker)
     clicks = settings.topics.clicks
-    assert topic_id(settings, clicks) is None
     create_topics(settings)
-    first = topic_id(settings, clicks)
+    first = describe_topics(settings)[clicks].topic_id
     assert first is not None
-    assert topic_id(settings, clicks) == first
+    assert describe_topics(settings)[clicks].topic_id == first
     assert clicks in delete_topics(settings)
-    wait_for(lambda: topic_id(settings, clicks) is None)
+    wait_for(lambda: clicks not in describe_topics(settings))
     wait_for(lambda: clicks in create_topics(settings))
-    assert topic_id(settings, clicks) not in {None, first}
+    assert describe_topics(settings)[clicks].topic_id not in {None, first}
 
 
 def test_a_changelog_that_does_not_fit_is_found(broker: str, new_settings: NewSettings) -> None:
