@@ -1,8 +1,10 @@
 """Publishing clicks to Kafka at a steady rate, with kafka-python, as a producer of the service would."""
 
+import gzip
 import time
+import zlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -19,6 +21,7 @@ from stream.settings import KafkaSettings
 DELIVERY_TIMEOUT_S = 60
 # A replay waits for its oldest click before more than so many are on their way: memory stays bounded.
 MOST_ON_THEIR_WAY = 10_000
+GZIP = b"\x1f\x8b"
 JSON_LINES = {".jsonl", ".ndjson", ".json"}
 
 
@@ -91,11 +94,12 @@ class _Deliveries:
         self.acknowledged += 1
 
 
-def read_clicks(path: Path, time_unit: str = "auto") -> list[Click]:
+def read_clicks(path: Path, time_unit: str = "auto", max_bad_share: float = 0.01) -> list[Click]:
     """Read a click log in the order of event time; clicks of one millisecond stay in the order of the file.
 
-    JSON lines that are complete click events are sent as they are. Other layouts (those that training reads) give
-    clicks whose ids are made from the log's fingerprint and the position, so a replay sends the same events again.
+    JSON lines that are complete click events, plain or gzipped, are sent as they are. Other layouts (those that
+    training reads, with its options) give clicks whose ids are made from the log's fingerprint and the position, so a
+    replay sends the same events again.
 
     Raises:
         WrongUse: there is no such file.
@@ -104,29 +108,35 @@ def read_clicks(path: Path, time_unit: str = "auto") -> list[Click]:
     """
     if not path.is_file():
         raise WrongUse(f"there is no file {path}; name a click log, for example one of `nextclick generate`")
-    if path.suffix in JSON_LINES and _begins_with_a_click(path):
+    if Path(path.name.removesuffix(".gz")).suffix in JSON_LINES and _begins_with_a_click(path):
         return sorted(_read_events(path), key=lambda click: click.timestamp_ms)
     from training.data.readers import ReadOptions, read_log
 
-    return list(read_log(path, ReadOptions(time_unit=time_unit)).clicks())
+    return list(read_log(path, ReadOptions(time_unit, max_bad_share)).clicks())
 
 
 def _begins_with_a_click(path: Path) -> bool:
-    with path.open("rb") as lines:
-        try:
-            decode_click(next(lines, b""))
-        except InvalidEvent:
-            return False
+    try:
+        decode_click(next(_lines(path), (0, b""))[1])
+    except InvalidEvent:
+        return False
     return True
 
 
-def _read_events(path: Path) -> Iterable[Click]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    yield decode_click(line)
-                except InvalidEvent as error:
-                    raise NextclickError(
-                        f"line {number} of {path} is no click: {error}; correct or remove it"
-                    ) from error
+def _read_events(path: Path) -> Iterator[Click]:
+    for number, line in _lines(path):
+        try:
+            yield decode_click(line)
+        except InvalidEvent as error:
+            raise NextclickError(f"line {number} of {path} is no click: {error}; correct or remove it") from error
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, with their numbers from 1."""
+    with path.open("rb") as probe:
+        packed = probe.read(len(GZIP)) == GZIP
+    try:
+        with gzip.open(path) if packed else path.open("rb") as lines:
+            yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise NextclickError(f"{path} is no whole gzipped file ({error}): fetch or pack it again") from error

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from stream.commands.options import Servers, settings_of
+from training.commands.options import MaxBadShare, TimeUnit
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to `nextclick`."""
@@ -20,15 +23,15 @@ def replay(
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only the first N clicks, by event time.")
     ] = None,
-    time_unit: Annotated[str, typer.Option(help="Unit of the log's times: auto, s, ms, us or ns.")] = "auto",
-    bootstrap_servers: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT,...", help="Addresses of some of Kafka's brokers.")
-    ] = None,
+    time_unit: TimeUnit = "auto",
+    max_bad_share: MaxBadShare = 0.01,
+    bootstrap_servers: Servers = None,
 ) -> None:
     """Send a click log to the clicks topic, in the order of event time, keyed by session id.
 
     Every click is acknowledged by Kafka before the command ends. The same log gives the same event ids, so a second
-    replay gives the same recommendations.
+    replay gives the same recommendations. JSON lines of whole events are sent as they are, and then every line must be
+    one; the time unit and the share of unreadable rows are for other layouts.
 
     Examples:
         nextclick replay clicks.jsonl
@@ -42,10 +45,9 @@ def replay(
 
     from deploy.local.process import ended_like_ctrl_c
     from deploy.replay import read_clicks, replay_clicks
-    from stream.settings import load_settings
 
-    settings = load_settings(context.obj.config, {"kafka.bootstrap_servers": bootstrap_servers})
-    clicks = read_clicks(path, time_unit)[:limit]
+    settings = settings_of(context, bootstrap_servers)
+    clicks = read_clicks(path, time_unit, max_bad_share)[:limit]
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     began = time.monotonic()

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from serving.commands.options import output_file
+from stream.commands.options import Servers, settings_of
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to `nextclick`."""
@@ -21,12 +24,8 @@ def watch(
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="End after N lists.")] = None,
     top: Annotated[int, typer.Option(min=1, metavar="K", help="Show the first K items of each list.")] = 5,
-    json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the lists to FILE too, as they are, one a line.")
-    ] = None,
-    bootstrap_servers: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT,...", help="Addresses of some of Kafka's brokers.")
-    ] = None,
+    json: Annotated[Path | None, output_file("Write the lists to FILE too, as they are, one a line.")] = None,
+    bootstrap_servers: Servers = None,
 ) -> None:
     """Show recommendations as they come, until Ctrl-C.
 
@@ -41,9 +40,8 @@ def watch(
 
     from deploy.local.process import ended_like_ctrl_c
     from deploy.watch import as_line, watch_lists
-    from stream.settings import load_settings
 
-    settings = load_settings(context.obj.config, {"kafka.bootstrap_servers": bootstrap_servers})
+    settings = settings_of(context, bootstrap_servers)
     title_of = _titles(bundle)
     with ended_like_ctrl_c(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         file = stack.enter_context(json.open("wb")) if json else None

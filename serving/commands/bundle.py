@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from serving.commands.options import JsonFile
+
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A bundle: the directory that holds manifest.json.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write it to FILE as JSON.")]
 
 
 def show(directory: Directory, json: JsonFile = None) -> None:
@@ -20,10 +21,11 @@ def show(directory: Directory, json: JsonFile = None) -> None:
 
     from serving.bundle.manifest import bundle_id
     from serving.bundle.read import read_manifest
+    from serving.output import write_json
 
     manifest, raw = read_manifest(directory)
     if json is not None:
-        json.write_bytes(msgspec.json.format(msgspec.json.encode({"id": bundle_id(raw), "manifest": manifest})) + b"\n")
+        write_json({"id": bundle_id(raw), "manifest": msgspec.to_builtins(manifest)}, json)
         return
     encoder, index = manifest.encoder, manifest.index
     typer.echo(f"bundle      {bundle_id(raw)}  (format {manifest.format})")

@@ -1,9 +1,10 @@
 """The command `nextclick config`: what is set, and where each value came from."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from serving.commands.options import JsonFile
 
 if TYPE_CHECKING:
     from stream.settings import Loaded
@@ -16,10 +17,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(config, name="config")
 
 
-def show(
-    context: typer.Context,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as JSON to this file.")] = None,
-) -> None:
+def show(context: typer.Context, json: JsonFile = None) -> None:
     """Print every setting with its value and where the value came from; secrets are masked.
 
     A value comes from its default, the file named by --config, a variable NEXTCLICK_..., or the command line,
@@ -31,11 +29,12 @@ def show(
         NEXTCLICK_TOPICS__PARTITIONS=8 nextclick config show
 
     """
+    from serving.output import write_json
     from stream.settings import load_with_origins
 
     loaded = load_with_origins(context.obj.config)
     if json is not None:
-        _write_json(loaded, json)
+        write_json({key: {"value": value, "from": loaded.origins[key]} for key, value in _shown(loaded).items()}, json)
         return
     _print_table(loaded)
 
@@ -46,18 +45,6 @@ def _shown(loaded: "Loaded") -> dict[str, Any]:
     for group, settings in loaded.settings.model_dump(mode="json").items():
         values |= {f"{group}.{name}": value for name, value in settings.items()}
     return {key: values[key] for key in loaded.origins}
-
-
-def _write_json(loaded: "Loaded", path: Path) -> None:
-    from json import dumps
-
-    from stream.errors import SettingsError
-
-    entries = {key: {"value": value, "from": loaded.origins[key]} for key, value in _shown(loaded).items()}
-    try:
-        path.write_text(dumps(entries, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be written ({error.strerror}); name another file") from error
 
 
 def _print_table(loaded: "Loaded") -> None:

@@ -1,18 +1,18 @@
 """The command `nextclick dead-letters`: see what could not be used, and put it back."""
 
 from base64 import b64encode
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serving.commands.options import JsonFile
+from stream.commands.options import Servers, settings_of
+
 if TYPE_CHECKING:
     from stream.dead_letters import Letter
-    from stream.settings import Settings
 
 SHOWN_BYTES = 60
 
-Servers = Annotated[str | None, typer.Option(metavar="HOST:PORT,...", help="Addresses of some of Kafka's brokers.")]
 Reason = Annotated[str | None, typer.Option(metavar="REASON", help="Only those with this reason, such as not_json.")]
 Place = Annotated[
     str | None, typer.Option("--offset", metavar="P:O", help="Only the one at offset O of dead-letter partition P.")
@@ -33,7 +33,7 @@ def show(
     limit: Annotated[int, typer.Option(min=0, metavar="N", help="The newest N; 0 shows all.")] = 20,
     reason: Reason = None,
     place: Place = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write them as JSON to this file.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Show dead letters: where each is and was, why it is one, and how it begins.
 
@@ -46,9 +46,10 @@ def show(
     """
     from collections import Counter, deque
 
+    from serving.output import write_json
     from stream.dead_letters import read_letters, wanted_letters
 
-    settings, wanted = _settings(context, bootstrap_servers), wanted_letters(reason, place)
+    settings, wanted = settings_of(context, bootstrap_servers), wanted_letters(reason, place)
     newest: deque[Letter] = deque(maxlen=limit or None)
     reasons: Counter[str] = Counter()
     for letter in read_letters(settings, wanted):
@@ -56,7 +57,7 @@ def show(
         reasons[_reason(letter)] += 1
     letters = sorted(newest, key=lambda letter: (letter.timestamp_ms, letter.partition, letter.offset))
     if json is not None:
-        _write_json([_as_json(letter) for letter in letters], json)
+        write_json([_as_json(letter) for letter in letters], json)
         return
     for letter in letters:
         typer.echo(_as_text(letter))
@@ -88,18 +89,12 @@ def requeue(
 
     if everything == (reason is not None or place is not None):
         raise WrongUse("say which dead letters to put back: --reason REASON, --offset P:O or both, or else --all")
-    settings = _settings(context, bootstrap_servers)
+    settings = settings_of(context, bootstrap_servers)
     result = send_back(settings, wanted_letters(reason, place), dry_run=dry_run)
     verb = "would be sent" if dry_run else "sent and acknowledged"
     typer.echo(f"{result.sent} {verb} to {settings.topics.clicks}")
     for why, count in result.not_sent.items():
         typer.echo(f"{count} not sent: {why}")
-
-
-def _settings(context: typer.Context, bootstrap_servers: str | None) -> "Settings":
-    from stream.settings import load_settings
-
-    return load_settings(context.obj.config, {"kafka.bootstrap_servers": bootstrap_servers})
 
 
 def _reason(letter: "Letter") -> str:
@@ -133,9 +128,3 @@ def _encoded(name: str, value: bytes | None) -> dict[str, str | None]:
         return {name: value.decode()}
     except UnicodeDecodeError:
         return {f"{name}_base64": b64encode(value).decode()}
-
-
-def _write_json(content: Any, path: Path) -> None:
-    from json import dumps
-
-    path.write_text(dumps(content, indent=2) + "\n", encoding="utf-8")

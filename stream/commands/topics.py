@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serving.commands.options import JsonFile
+from stream.commands.options import Servers, settings_of
+
 if TYPE_CHECKING:
     from stream.settings import Settings
-
-Servers = Annotated[str | None, typer.Option(metavar="HOST:PORT,...", help="Addresses of some of Kafka's brokers.")]
-JsonFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as JSON to this file.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -41,11 +41,8 @@ def create(
     from stream.contract.specs import topic_specs
     from stream.contract.topics import create_topics
 
-    settings = _settings(
-        context,
-        bootstrap_servers,
-        {"topics.partitions": partitions, "topics.replication_factor": replication_factor},
-    )
+    counts = {"partitions": partitions, "replication_factor": replication_factor}
+    settings = settings_of(context, bootstrap_servers, topics=counts)
     created = create_topics(settings)
     for spec in topic_specs(settings):
         typer.echo(f"{'created' if spec.name in created else 'exists '}  {spec.name}")
@@ -60,10 +57,11 @@ def describe(context: typer.Context, bootstrap_servers: Servers = None, json: Js
         nextclick topics describe --json topics.json
 
     """
+    from serving.output import write_json
     from stream.contract.specs import topic_specs
     from stream.contract.topics import describe_topics
 
-    settings = _settings(context, bootstrap_servers)
+    settings = settings_of(context, bootstrap_servers)
     found = describe_topics(settings)
     rows = [
         {
@@ -77,7 +75,7 @@ def describe(context: typer.Context, bootstrap_servers: Servers = None, json: Js
         for spec in topic_specs(settings)
     ]
     if json is not None:
-        _write_json(rows, json)
+        write_json(rows, json)
         return
     _print_rows(rows)
 
@@ -90,34 +88,21 @@ def check(context: typer.Context, bootstrap_servers: Servers = None, json: JsonF
         nextclick topics check --json problems.json
 
     """
-    settings = _settings(context, bootstrap_servers)
+    settings = settings_of(context, bootstrap_servers)
     _fail_on_problems(settings, json)
     typer.echo(f"The topics at {settings.kafka.bootstrap_servers} are as they should be.")
 
 
-def _settings(
-    context: typer.Context, bootstrap_servers: str | None, overrides: dict[str, Any] | None = None
-) -> "Settings":
-    from stream.settings import load_settings
-
-    return load_settings(context.obj.config, {"kafka.bootstrap_servers": bootstrap_servers, **(overrides or {})})
-
-
 def _fail_on_problems(settings: "Settings", json: Path | None = None) -> None:
+    from serving.output import write_json
     from stream.contract.topics import check_topics
     from stream.errors import TopicError
 
     problems = check_topics(settings)
     if json is not None:
-        _write_json({"problems": problems}, json)
+        write_json({"problems": problems}, json)
     if problems:
         raise TopicError("\n".join(problems))
-
-
-def _write_json(content: Any, path: Path) -> None:
-    from json import dumps
-
-    path.write_text(dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stream.commands.options import Servers, settings_of
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to `nextclick`."""
@@ -14,9 +16,7 @@ def register(app: typer.Typer) -> None:
 def worker(
     context: typer.Context,
     bundle: Annotated[Path | None, typer.Option(metavar="DIR", help="The bundle to serve from.")] = None,
-    bootstrap_servers: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT,...", help="Addresses of some of Kafka's brokers.")
-    ] = None,
+    bootstrap_servers: Servers = None,
     metrics_port: Annotated[
         int | None, typer.Option(metavar="PORT", help="Port for /metrics, /live and /ready; 0 takes any free one.")
     ] = None,
@@ -37,16 +37,9 @@ def worker(
 
     """
     from stream.logs import log_to_stderr
-    from stream.settings import load_settings
 
-    settings = load_settings(
-        context.obj.config,
-        {
-            "worker.bundle": bundle,
-            "kafka.bootstrap_servers": bootstrap_servers,
-            "monitoring.port": metrics_port,
-            "worker.app_id": app_id,
-        },
+    settings = settings_of(
+        context, bootstrap_servers, worker={"bundle": bundle, "app_id": app_id}, monitoring={"port": metrics_port}
     )
     log_to_stderr(debug=context.obj.debug)
     from stream.worker import run_worker

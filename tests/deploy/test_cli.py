@@ -25,6 +25,17 @@ FAILURES = {
     "mistyped": ModuleNotFoundError("No module named 'torchh'", name="torchh"),
 }
 
+# The commands with --json FILE, with what each cannot do without.
+WRITING_JSON = {
+    "bundle show": ["nowhere"],
+    "config show": [],
+    "dead-letters show": [],
+    "evaluate": ["nowhere", "--data", "nowhere"],
+    "topics check": [],
+    "topics describe": [],
+    "watch": [],
+}
+
 
 @pytest.fixture
 def app() -> typer.Typer:
@@ -145,10 +156,13 @@ def test_every_option_says_what_it_does_and_leaves_the_global_ones_alone() -> No
 
 
 def test_json_goes_to_a_file_in_every_command_that_has_it() -> None:
+    found = set()
     for path, command in commands(build_app()):
         for parameter in command.params:
             if "--json" in parameter.opts:
                 assert parameter.metavar == "FILE", path
+                found.add(path.removeprefix("nextclick "))
+    assert found == set(WRITING_JSON)
 
 
 def test_the_extras_that_are_named_bring_what_is_missing() -> None:
@@ -179,10 +193,15 @@ def test_config_show_tells_values_and_origins_and_hides_secrets(
     assert "hunter2" not in table + report.read_text()
 
 
-def test_a_report_that_cannot_be_written_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    missing = tmp_path / "missing" / "settings.json"
-    assert run(build_app(), ["config", "show", "--json", str(missing)]) == 2
-    assert str(missing) in capsys.readouterr().err
+@pytest.mark.parametrize("command", WRITING_JSON)
+def test_a_report_that_cannot_be_written_is_refused_before_any_work(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NEXTCLICK_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    missing = tmp_path / "missing" / "report.json"
+    assert run(build_app(), [*command.split(), *WRITING_JSON[command], "--json", str(missing)]) == 2
+    sentence = f"there is no directory {missing.parent} to write report.json to: make it first, or name another"
+    assert capsys.readouterr().err == f"nextclick: {sentence}\n"
 
 
 def test_a_closed_pipe_is_no_failure_that_anybody_sees() -> None:

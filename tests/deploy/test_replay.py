@@ -1,5 +1,6 @@
 """Replaying a click log into real brokers: in order, at its rate, acknowledged, with the same ids every time."""
 
+import gzip
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,24 @@ def test_events_are_replayed_as_they_are_in_the_order_of_their_time(tmp_path: Pa
     assert read_clicks(write_jsonl(tmp_path / "log.jsonl", [late, early, also_early])) == [early, also_early, late]
 
 
+def test_gzipped_events_are_replayed_as_they_are(tmp_path: Path) -> None:
+    clicks = clicks_of(sessions=2, each=3)
+    plain = write_jsonl(tmp_path / "log.jsonl", clicks).read_bytes()
+    (tmp_path / "log.jsonl.gz").write_bytes(gzip.compress(b"\n" + plain))
+    assert read_clicks(tmp_path / "log.jsonl.gz") == clicks
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(plain)[:-9])
+    with pytest.raises(NextclickError, match=r"cut\.jsonl\.gz is no whole gzipped file .*: fetch or pack it again"):
+        read_clicks(tmp_path / "cut.jsonl.gz")
+
+
+def test_unreadable_rows_of_another_layout_may_be_allowed(tmp_path: Path) -> None:
+    log = tmp_path / "clicks.csv"
+    log.write_text("session_id,item_id,timestamp_ms\na,1,1700000002000\noops\n")
+    with pytest.raises(NextclickError, match="allow more with --max-bad-share"):
+        read_clicks(log)
+    assert [click.item_id for click in read_clicks(log, max_bad_share=0.5)] == ["1"]
+
+
 def test_another_layout_gives_the_same_event_ids_every_time(tmp_path: Path) -> None:
     log = tmp_path / "clicks.csv"
     log.write_text("session_id,item_id,timestamp_ms\na,1,1700000002000\nb,2,1700000001000\na,3,1700000003000\n")
@@ -155,7 +174,7 @@ def test_the_command_sends_the_first_clicks_by_time_and_counts(
     monkeypatch.setenv("NEXTCLICK_TOPICS__CLICKS", settings.topics.clicks)
     log = write_jsonl(tmp_path / "log.jsonl", clicks_of(2, 20)[::-1])
     servers = ["--bootstrap-servers", settings.kafka.bootstrap_servers]
-    assert run(build_app(), ["replay", str(log), "--rate", "0", "--limit", "30", *servers]) == 0
+    assert run(build_app(), ["replay", str(log), "--rate", "0", "--limit", "30", "--max-bad-share", "0", *servers]) == 0
     assert f"30 clicks sent to {settings.topics.clicks} and acknowledged in " in capsys.readouterr().out
     found = {decode_click(record.value).event_id for record in sent(settings)}
     assert found == {f"e{number}" for number in range(30)}

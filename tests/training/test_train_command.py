@@ -1,10 +1,13 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from deploy.cli import build_app, run
+from training.commands.train import RECIPE_NAMES
 from training.data.generator import generate
 from training.data.writers import write_log
+from training.recipes import RECIPES
 
 SMALL = ["--set", "model.dim=8", "--set", "model.hidden=8", "--set", "loop.epochs=2"]
 
@@ -42,6 +45,23 @@ def test_a_wrong_use_is_a_sentence_and_exit_code_2(
 ) -> None:
     assert run(build_app(), ["train", *arguments, "--data", str(shop), "--out", str(tmp_path / "bundle")]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_help_lists_the_recipes_that_there_are() -> None:
+    assert set(RECIPE_NAMES) == set(RECIPES)
+
+
+def test_unit_and_unreadable_rows_can_be_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{session},i{item},{60_000 * session + item}\n" for session in range(40) for item in range(3)]
+    data = tmp_path / "clicks.csv"
+    data.write_text("session_id,item_id,time\n" + "".join(rows) + "oops\n" * 3)
+    command = ["train", "quick", "--data", str(data), "--out", str(tmp_path / "bundle"), *SMALL]
+    assert run(build_app(), command) == 1
+    assert "3 of 123 rows are no clicks" in capsys.readouterr().err
+    assert run(build_app(), [*command, "--max-bad-share", "0.05", "--time-unit", "ms"]) == 0
+    data_of = json.loads((tmp_path / "bundle" / "manifest.json").read_text())["data"]
+    assert data_of["first_timestamp_ms"] == 0
+    assert data_of["last_timestamp_ms"] < 60_000 * 40
 
 
 def test_a_bundle_that_exists_is_refused_before_the_data_are_read(

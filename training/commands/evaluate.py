@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from serving.commands.options import JsonFile
+from training.commands.options import MaxBadShare, TimeUnit
+
 
 class Exclude(StrEnum):
     """What a list leaves out."""
@@ -49,13 +52,9 @@ def evaluate(
     through: Annotated[
         Through, typer.Option(help="Rank in the lists that a worker would show (served) or among all scores (dense).")
     ] = Through.auto,
-    time_unit: Annotated[str, typer.Option(help="Unit of the log's times: auto, s, ms, us or ns.")] = "auto",
-    max_bad_share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of rows that may be unreadable.")
-    ] = 0.01,
-    json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the report to FILE as JSON.")
-    ] = None,
+    time_unit: TimeUnit = "auto",
+    max_bad_share: MaxBadShare = 0.01,
+    json: JsonFile = None,
 ) -> None:
     """Print a bundle's Recall, HR, NDCG, MRR, precision, F1 and coverage at k beside those of the baselines.
 
@@ -66,11 +65,10 @@ def evaluate(
         nextclick evaluate build/shop --data shop.jsonl --protocol next-item --json report.json
 
     """
-    from json import dumps
-
     from rich.console import Console
 
     from serving.bundle import load_bundle
+    from serving.output import write_json
     from training.data.dataset import read_description
     from training.data.readers import ReadOptions
     from training.data.splits import parse_protocol
@@ -90,7 +88,7 @@ def evaluate(
     )
     print_report(report, Console())
     if json is not None:
-        json.write_text(dumps(to_json(report), indent=2) + "\n")
+        write_json(to_json(report), json)
 
 
 def register(app: typer.Typer) -> None:

@@ -5,9 +5,14 @@ from typing import Annotated
 
 import typer
 
+from training.commands.options import MaxBadShare, TimeUnit
+
+# The names of training.recipes.RECIPES, which help shall show without loading torch.
+RECIPE_NAMES = ("quick", "rsc15_100k", "serenade_sample")
+
 
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="quick, serenade_sample or rsc15_100k.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help=f"One of {', '.join(RECIPE_NAMES)}.")],
     data: Annotated[Path, typer.Option("--data", metavar="PATH", help="A click log, or a directory with its parts.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The bundle; it must not exist yet.")],
     seed: Annotated[int, typer.Option(help="The same seed, data and code give the same bundle.")] = 0,
@@ -18,6 +23,8 @@ def train(
     max_seconds: Annotated[
         float | None, typer.Option(metavar="S", help="Shorten the training to what fits into this time.")
     ] = None,
+    time_unit: TimeUnit = "auto",
+    max_bad_share: MaxBadShare = 0.01,
 ) -> None:
     """Train an encoder and write it as a bundle, which `nextclick worker` serves.
 
@@ -32,6 +39,7 @@ def train(
     from rich.console import Console
 
     from training.data.dataset import read_training
+    from training.data.readers import ReadOptions
     from training.data.splits import parse_protocol
     from training.progress import shown_progress
     from training.recipes import find_recipe, override
@@ -39,7 +47,8 @@ def train(
 
     chosen = override(find_recipe(recipe), settings or [])
     check_free(out, resume)
-    training = read_training(data, parse_protocol(chosen.protocol), chosen.preparation)
+    options = ReadOptions(time_unit, max_bad_share)
+    training = read_training(data, parse_protocol(chosen.protocol), chosen.preparation, options)
     clicks = training.clicks
     console = Console(stderr=True)
     console.print(f"{clicks.name}: {len(clicks)} clicks, {clicks.sessions} sessions, {clicks.items} items")
