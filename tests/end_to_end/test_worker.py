@@ -214,6 +214,7 @@ def test_a_broker_that_dies_and_comes_back_is_waited_for(new_service: NewService
         service.send_clicks(clicks[1_000:])
         assert by_id(service.read_lists(clicks)) == expected(clicks, service.bundle)
         assert worker.process.returncode is None
+        service.disconnect()
 
 
 def test_two_workers_that_start_at_once_while_clicks_come_skip_nothing(broker: str, new_service: NewService) -> None:
