@@ -46,13 +46,35 @@ def exported(request: pytest.FixtureRequest) -> tuple[SessionEncoder, bytes]:
 
 def test_the_export_scores_as_the_trained_network_does(exported: tuple[SessionEncoder, bytes]) -> None:
     sessions, _ = _sessions("generated")
-    assert check_parity(*exported, sessions, window=50) <= 1e-5
+    difference, other_lists = check_parity(*exported, sessions, window=50)
+    assert difference <= 1e-5
+    assert other_lists == 0
 
 
 def test_the_export_scores_as_the_trained_network_does_on_real_sessions() -> None:
     sessions, items = _sessions("serenade-sample")
     encoder = _encoder(GRUConfig(), items)
-    assert check_parity(encoder, export_step(encoder), sessions, window=50) <= 1e-5
+    difference, other_lists = check_parity(encoder, export_step(encoder), sessions, window=50)
+    assert (len(sessions), other_lists) == (1000, 0)
+    assert difference <= 1e-5
+
+
+@pytest.mark.parametrize(("temperature", "moved"), [(0.07, 4e-5), (None, 1e-6)])
+def test_cosines_agree_within_1e_5_and_inner_products_relative_to_the_largest(
+    temperature: float | None, moved: float
+) -> None:
+    encoder = _encoder(GRUConfig(dim=8, hidden=8, temperature=temperature), 20)
+    with torch.no_grad():
+        encoder.items.output.weight *= 1000
+    step = export_step(encoder)
+    with torch.no_grad():
+        encoder.get_parameter("project.bias").add_(moved)
+    sessions = as_rows([[1, 2, 3], [4, 5]])
+    if temperature is not None:
+        with pytest.raises(TrainingError, match="at most 1e-05 is rounding"):
+            check_parity(encoder, step, sessions, window=50)
+    else:
+        assert check_parity(encoder, step, sessions, window=50).difference > 1e-5
 
 
 def test_a_step_does_not_depend_on_what_else_is_in_the_batch(exported: tuple[SessionEncoder, bytes]) -> None:
