@@ -17,6 +17,7 @@ from deploy.local.embedded import EmbeddedBroker
 from deploy.local.errors import MissingProgram
 from deploy.local.kafka import KafkaBroker
 from stream.settings import Settings
+from tests import not_run
 
 # torch's first call takes longer than hypothesis' deadline for one example.
 hypothesis_settings.register_profile("nextclick", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -24,7 +25,6 @@ hypothesis_settings.load_profile("nextclick")
 
 NAMED_BROKERS = "NEXTCLICK_TEST_BROKERS"
 BROKER_FIXTURES = {"embedded_broker", "apache_kafka", "kafka_broker", "broker"}
-not_run: list[str] = []
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts us in the background lets us ignore Ctrl-C, and so would every program that a test starts.
@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for sentence in not_run:
+    for sentence in not_run.reasons:
         terminalreporter.write_line(sentence, yellow=True)
 
 
@@ -70,7 +70,7 @@ def apache_kafka() -> Iterator[str | None]:
     except MissingProgram as error:
         if os.environ.get("CI"):
             raise
-        not_run.append(f"Not run on Apache Kafka, only on the embedded broker: {error}")
+        not_run.leave_out(f"Not run on Apache Kafka, only on the embedded broker: {error}")
         yield None
         return
     with kafka:

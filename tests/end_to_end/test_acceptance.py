@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.test_demo import check, run_demo
-
-DATA = Path(__file__).parents[3] / "shared" / "data"
+from tests.public_data import public_data
 
 
 @pytest.mark.acceptance
@@ -17,11 +16,10 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 def test_on_real_clicks_every_click_gets_its_list_and_the_lists_beat_sequential_rules(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if not (DATA / "serenade-sample").exists():
-        pytest.skip(f"serenade-sample is not in {DATA}: it is not ours to ship; its home is bolcom/serenade")
+    clicks = public_data("serenade-sample")
     if kind == "kafka" and request.getfixturevalue("apache_kafka") is None:
         pytest.skip("there is no Apache Kafka here; the summary says why")
-    report, kept = run_demo(tmp_path, "--data", str(DATA / "serenade-sample"), "--broker", kind)
+    report, kept = run_demo(tmp_path, "--data", str(clicks), "--broker", kind)
     check(report, kept)
     assert report["hit_rate_at_20"] >= report["sr_hit_rate_at_20"] > 0.5
     assert report["seconds"] <= 180

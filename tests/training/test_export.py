@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from serving.encoders import RecurrentEncoder
+from tests.public_data import public_data
 from tests.training.conftest import as_rows
-from tests.training.public_data import public_data
 from training.data.dataset import read_training
 from training.data.generator import generate
 from training.data.sequences import Rows, build_vocabulary, to_sequences

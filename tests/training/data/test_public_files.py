@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from tests.training.public_data import public_data
+from tests.public_data import public_data
 from training.data.dataset import read_test, read_training
 from training.data.readers import read_log
 from training.data.splits import parse_protocol

@@ -5,7 +5,7 @@ import pytest
 from serving import ranks as metrics
 from serving.ranks import Ranks
 from serving.settings import Exclude
-from tests.training.public_data import public_data
+from tests.public_data import public_data
 from training.data.log import ClickLog
 from training.data.readers import read_log
 from training.data.sequences import build_vocabulary, to_sequences
