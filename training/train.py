@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from serving.bundle import Bundle, BundleContents, EncoderSpec, write_bundle
+from serving.catalogue import Catalogue
 from serving.errors import WrongUse
 from serving.index import check_factory
 from training.batches import Windows, cut_windows
@@ -19,7 +20,7 @@ from training.checkpoint import CHECKPOINT, load_checkpoint
 from training.curve import write_curve
 from training.data.dataset import describe
 from training.data.log import ClickLog
-from training.data.sequences import Rows, Vocabulary, build_vocabulary, popularity, to_sequences
+from training.data.sequences import Rows, build_catalogue, popularity, to_sequences
 from training.data.splits import Training, parse_protocol
 from training.determinism import deterministic, seeded
 from training.errors import DataError
@@ -80,14 +81,14 @@ def train_bundle(
     """
     check_free(out, resume)
     clicks = training.clicks
-    vocabulary = build_vocabulary(clicks.frame)
-    sessions = to_sequences(clicks.frame, vocabulary)
+    catalogue = build_catalogue(clicks.frame)
+    sessions = to_sequences(clicks.frame, catalogue)
     windows = cut_windows(sessions, recipe.window)
     if windows.targets == 0:
         raise DataError(f"{clicks.name} has no session of two clicks to learn from; check how its sessions are named")
-    check_factory(recipe.index, len(vocabulary), recipe.model.dim)
+    check_factory(recipe.index, len(catalogue), recipe.model.dim)
     trainer = replace(
-        _trainer(recipe, training, vocabulary, sessions, windows, seed),
+        _trainer(recipe, training, catalogue, sessions, windows, seed),
         checkpoints=checkpoints_of(out),
         max_seconds=max_seconds,
         report=report,
@@ -95,7 +96,7 @@ def train_bundle(
     if resume:
         trainer.resume(load_checkpoint(checkpoints_of(out), trainer.identity))
     progress = trainer.run()
-    contents = _contents(recipe, training, vocabulary, sessions, trainer.encoder, progress, seed)
+    contents = _contents(recipe, training, catalogue, sessions, trainer.encoder, progress, seed)
     bundle = write_bundle(out, contents)
     write_curve(curve_of(out), progress, recipe.loop.monitor)
     return Trained(bundle, progress, trainer.encoder)
@@ -126,17 +127,17 @@ def check_free(out: Path, resume: bool) -> None:
 def _trainer(
     recipe: Recipe,
     training: Training,
-    vocabulary: Vocabulary,
+    catalogue: Catalogue,
     sessions: Sequence[Rows],
     windows: Windows,
     seed: int,
 ) -> Trainer:
     """Put the parts of a training together, with freshly initialised weights."""
-    cases = build_cases(training.validation, vocabulary)
-    counts = popularity(sessions, len(vocabulary))
+    cases = build_cases(training.validation, catalogue)
+    counts = popularity(sessions, len(catalogue))
     with deterministic(recipe.loop.threads):
         seeded(seed, 0)
-        encoder = build_encoder(recipe.model, len(vocabulary))
+        encoder = build_encoder(recipe.model, len(catalogue))
     scorer = EncoderScorer(encoder, recipe.window, counts)
     return Trainer(
         encoder=encoder,
@@ -159,7 +160,7 @@ def _identity(recipe: Recipe, training: Training, seed: int) -> dict[str, Any]:
 def _contents(
     recipe: Recipe,
     training: Training,
-    vocabulary: Vocabulary,
+    catalogue: Catalogue,
     sessions: Sequence[Rows],
     encoder: SessionEncoder,
     progress: Progress,
@@ -179,11 +180,11 @@ def _contents(
             window=recipe.window,
         ),
         encoder_onnx=step,
-        item_ids=vocabulary.item_ids,
+        item_ids=catalogue.item_ids[1:],
         vectors=encoder.item_vectors().detach().numpy(),
         input_vectors=None if inputs is None else inputs.detach().numpy(),
-        popularity=popularity(sessions, len(vocabulary)),
-        titles=_titles(training.clicks, vocabulary),
+        popularity=popularity(sessions, len(catalogue)),
+        titles=_titles(training.clicks, catalogue),
         index_factory=recipe.index,
         recipe=recipe.parameters(),
         seed=seed,
@@ -191,7 +192,7 @@ def _contents(
         data=describe(training, parse_protocol(recipe.protocol), recipe.preparation),
         metrics=_metrics(recipe, training, progress),
         golden_sessions=[
-            [vocabulary.item_ids[row - 1] for row in session.tolist()] for session in _spread(sessions, GOLDEN_SESSIONS)
+            [catalogue.item_ids[row] for row in session.tolist()] for session in _spread(sessions, GOLDEN_SESSIONS)
         ],
     )
 
@@ -203,9 +204,9 @@ def _spread(sessions: Sequence[Rows], count: int) -> list[Rows]:
     return [max(usable, key=len), *usable[::every]][:count]
 
 
-def _titles(clicks: ClickLog, vocabulary: Vocabulary) -> list[str] | None:
+def _titles(clicks: ClickLog, catalogue: Catalogue) -> list[str] | None:
     titles = clicks.titles
-    return None if titles is None else [titles.get(item_id, item_id) for item_id in vocabulary.item_ids]
+    return None if titles is None else [titles.get(item_id, item_id) for item_id in catalogue.item_ids[1:]]
 
 
 def _metrics(recipe: Recipe, training: Training, progress: Progress) -> dict[str, Any]:

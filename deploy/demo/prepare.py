@@ -11,7 +11,7 @@ from training.data.clean import Preparation
 from training.data.dataset import read_test, read_training
 from training.data.generator import generate
 from training.data.readers import ReadOptions
-from training.data.sequences import build_vocabulary, to_sequences
+from training.data.sequences import build_catalogue, to_sequences
 from training.data.splits import HeldOut, Protocol, Training, split
 from training.evaluation.baselines import Popularity, Scorer, SequentialRules
 from training.evaluation.cases import build_cases
@@ -56,9 +56,9 @@ def rivals(data: DemoData, exclude: Exclude) -> dict[str, frozenset[str]]:
     The rivals learn from the very clicks that the encoder learns from, and leave out what the worker leaves out.
     """
     frame = data.training.clicks.frame
-    vocabulary = build_vocabulary(frame)
-    sequences, items = to_sequences(frame, vocabulary), len(vocabulary)
-    cases = build_cases(data.replay, vocabulary)
+    catalogue = build_catalogue(frame)
+    sequences, items = to_sequences(frame, catalogue), len(catalogue)
+    cases = build_cases(data.replay, catalogue)
     frame_ids = [click.event_id for click in data.replay.log.clicks()]
     event_ids = np.array(frame_ids)[~data.replay.log.frame.get_column("session_id").is_first_distinct().to_numpy()]
     scorers: dict[str, Scorer] = {

@@ -10,7 +10,7 @@ from tests.public_data import public_data
 from tests.training.conftest import as_rows
 from training.data.dataset import read_training
 from training.data.generator import generate
-from training.data.sequences import Rows, build_vocabulary, to_sequences
+from training.data.sequences import Rows, build_catalogue, to_sequences
 from training.data.splits import parse_protocol
 from training.errors import TrainingError
 from training.export import OPSET, check_parity, export_step
@@ -25,8 +25,8 @@ def _sessions(name: str) -> tuple[list[Rows], int]:
         clicks = generate(SESSIONS, 500, 0)
     else:
         clicks = read_training(public_data(name), parse_protocol("next-item")).clicks
-    vocabulary = build_vocabulary(clicks.frame)
-    return to_sequences(clicks.frame, vocabulary)[:SESSIONS], len(vocabulary)
+    catalogue = build_catalogue(clicks.frame)
+    return to_sequences(clicks.frame, catalogue)[:SESSIONS], len(catalogue)
 
 
 def _encoder(config: EncoderConfig, items: int) -> SessionEncoder:

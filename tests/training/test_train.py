@@ -10,7 +10,6 @@ from serving.bundle import load_bundle
 from serving.errors import WrongUse
 from training.data.dataset import read_description
 from training.data.generator import generate
-from training.data.sequences import Vocabulary
 from training.data.splits import Training, parse_protocol
 from training.errors import CheckpointError, DataError
 from training.evaluation.cases import build_cases
@@ -55,9 +54,8 @@ def test_validation_figures_are_those_of_the_lists_that_the_bundle_serves(
 
 
 def test_unknown_items_of_the_validation_part_are_misses(trained: Trained, small_training: Training) -> None:
-    vocabulary = Vocabulary(trained.bundle.catalogue.item_ids[1:])
     assert trained.bundle.manifest.metrics["validation"]["cases"] == len(
-        build_cases(small_training.validation, vocabulary)
+        build_cases(small_training.validation, trained.bundle.catalogue)
     )
 
 

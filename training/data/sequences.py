@@ -1,48 +1,22 @@
-"""From a click log to arrays: the vocabulary, sessions as item rows, and which events each training target may see.
+"""From a click log to arrays: the catalogue, sessions as item rows, and which events each training target may see.
 
 The last part is `serving.session.windows`, the very rule by which a worker decides how far back a list looks, so a
 model is never trained on a context that the stream would not give it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from serving.catalogue import Catalogue
 from serving.session import windows
 
 Rows = npt.NDArray[np.int64]
 """Item rows of one session, oldest first; 0 is an unknown item."""
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The items that training saw: `item_ids[row - 1]` is the id of row 1..N; row 0 is padding."""
-
-    item_ids: list[str]
-
-    @cached_property
-    def _row_of(self) -> dict[str, int]:
-        return {item_id: row for row, item_id in enumerate(self.item_ids, start=1)}
-
-    def __len__(self) -> int:
-        return len(self.item_ids)
-
-    def row(self, item_id: str) -> int:
-        """Return an item's row, 0 if it is unknown."""
-        return self._row_of.get(item_id, 0)
-
-    def rows(self, item_ids: pl.Series) -> Rows:
-        """Return the rows of a column of item ids, int64, 0 where the item is unknown."""
-        if not self.item_ids:
-            return np.zeros(len(item_ids), dtype=np.int64)
-        known = pl.Series(self.item_ids, dtype=pl.String)
-        rows = item_ids.replace_strict(known, np.arange(1, len(self) + 1), default=0, return_dtype=pl.Int64)
-        return rows.to_numpy().astype(np.int64)
 
 
 class Window(NamedTuple):
@@ -56,18 +30,18 @@ class Window(NamedTuple):
     stop: int
 
 
-def build_vocabulary(frame: pl.DataFrame) -> Vocabulary:
+def build_catalogue(frame: pl.DataFrame) -> Catalogue:
     """Return the log's items, numbered 1..N in the order in which it first shows them."""
-    return Vocabulary(frame.get_column("item_id").unique(maintain_order=True).to_list())
+    return Catalogue(frame.get_column("item_id").unique(maintain_order=True).to_list())
 
 
-def to_sequences(frame: pl.DataFrame, vocabulary: Vocabulary, *, keep_unknown: bool = False) -> list[Rows]:
+def to_sequences(frame: pl.DataFrame, catalogue: Catalogue, *, keep_unknown: bool = False) -> list[Rows]:
     """Return each session's item rows, oldest first; sessions in the order of their first click.
 
     Clicks on unknown items are left out, as an encoder never sees them; `keep_unknown` keeps them as row 0, so that
     an evaluation can count them.
     """
-    rows = vocabulary.rows(frame.get_column("item_id"))
+    rows = catalogue.rows(frame.get_column("item_id"))
     if not keep_unknown:
         known = rows > 0
         frame, rows = frame.filter(pl.Series(known, dtype=pl.Boolean)), rows[known]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.data.sequences import Rows, Vocabulary, session_numbers, split_by_session
+from serving.catalogue import Catalogue
+from training.data.sequences import Rows, session_numbers, split_by_session
 from training.data.splits import HeldOut, first_clicks
 
 Ints = npt.NDArray[np.int64]
@@ -52,10 +53,10 @@ class Cases:
             yield slice(begin, min(begin + size, len(self)))
 
 
-def build_cases(held_out: HeldOut, vocabulary: Vocabulary) -> Cases:
-    """Turn held-out clicks into cases, with the items' rows in training's vocabulary."""
+def build_cases(held_out: HeldOut, catalogue: Catalogue) -> Cases:
+    """Turn held-out clicks into cases, with the items' rows in training's catalogue."""
     frame = held_out.log.frame
-    sequences = split_by_session(frame, vocabulary.rows(frame.get_column("item_id")))
+    sequences = split_by_session(frame, catalogue.rows(frame.get_column("item_id")))
     session = session_numbers(frame)
     order = np.argsort(session, kind="stable")
     lengths = np.array([len(rows) for rows in sequences], dtype=np.int64)

@@ -8,12 +8,13 @@ from typing import Any, Literal
 import polars as pl
 
 from serving.bundle import Bundle
+from serving.catalogue import Catalogue
 from serving.ranks import coverage, summary
 from serving.settings import Exclude
 from training.data.clean import Preparation
 from training.data.dataset import read_description, read_test, read_training
 from training.data.readers import ReadOptions
-from training.data.sequences import Rows, Vocabulary, to_sequences
+from training.data.sequences import Rows, to_sequences
 from training.data.splits import HeldOut, Protocol, Training, without_unknown
 from training.evaluation.baselines import fit_baselines
 from training.evaluation.cases import Cases, build_cases
@@ -91,11 +92,11 @@ def evaluate(
     preparation = preparation or read_description(bundle.manifest.data)[1]
     training = read_training(path, terms.protocol, preparation, options)
     held_out = read_test(path, terms.protocol, preparation, options)
-    vocabulary = Vocabulary(bundle.catalogue.item_ids[1:])
+    catalogue = bundle.catalogue
     if terms.unknown == "drop":
-        held_out = without_unknown(held_out, pl.Series(vocabulary.item_ids))
-    cases = build_cases(held_out, vocabulary)
-    rows = [_bundle_row(bundle, held_out, cases, terms), *baseline_rows(training, cases, vocabulary, terms)]
+        held_out = without_unknown(held_out, pl.Series(catalogue.item_ids[1:]))
+    cases = build_cases(held_out, catalogue)
+    rows = [_bundle_row(bundle, held_out, cases, terms), *baseline_rows(training, cases, catalogue, terms)]
     return Report(
         terms=terms,
         cases=len(cases),
@@ -113,14 +114,14 @@ def evaluate(
     )
 
 
-def baseline_rows(training: Training, cases: Cases, vocabulary: Vocabulary, terms: Terms) -> list[Row]:
+def baseline_rows(training: Training, cases: Cases, catalogue: Catalogue, terms: Terms) -> list[Row]:
     """Fit the baselines on training clicks and return their figures."""
-    clicks = vocabulary.rows(training.clicks.frame.get_column("item_id"))
-    sequences: Sequence[Rows] = to_sequences(training.clicks.frame, vocabulary)
+    clicks = catalogue.rows(training.clicks.frame.get_column("item_id"))
+    sequences: Sequence[Rows] = to_sequences(training.clicks.frame, catalogue)
     rows = []
-    for scorer in fit_baselines(clicks[clicks > 0], sequences, len(vocabulary)):
-        found = evaluate_dense(scorer, cases, len(vocabulary), exclude=terms.exclude, k=terms.k)
-        rows.append(Row(scorer.name, "dense", figures(found, terms.k, len(vocabulary))))
+    for scorer in fit_baselines(clicks[clicks > 0], sequences, len(catalogue)):
+        found = evaluate_dense(scorer, cases, len(catalogue), exclude=terms.exclude, k=terms.k)
+        rows.append(Row(scorer.name, "dense", figures(found, terms.k, len(catalogue))))
     return rows
 
 

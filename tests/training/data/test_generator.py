@@ -7,7 +7,7 @@ from serving.errors import WrongUse
 from training.data.clean import sessionise
 from training.data.generator import EVENT_SHARES, FIDELITY, FOLLOWERS, MAX_LENGTH, MEAN_LENGTH, build_shop, generate
 from training.data.readers import read_log
-from training.data.sequences import build_vocabulary, session_numbers, to_sequences
+from training.data.sequences import build_catalogue, session_numbers, to_sequences
 from training.data.splits import last_share
 from training.data.writers import write_log
 from training.evaluation.baselines import Popularity, Scores, SequentialRules
@@ -82,11 +82,11 @@ def test_the_true_probabilities_by_hand() -> None:
 
 def test_who_reads_the_whole_session_beats_counting_and_counting_beats_popularity() -> None:
     shop, parts = build_shop(ITEMS, SEED), last_share(generate(SESSIONS, ITEMS, SEED), 0.1)
-    vocabulary = build_vocabulary(parts.before.frame)
-    sequences = to_sequences(parts.before.frame, vocabulary)
-    cases = build_cases(parts.held_out, vocabulary)
+    catalogue = build_catalogue(parts.before.frame)
+    sequences = to_sequences(parts.before.frame, catalogue)
+    cases = build_cases(parts.held_out, catalogue)
     number = {item_id: place for place, item_id in enumerate(shop.item_ids)}
-    places = np.array([number[item_id] for item_id in vocabulary.item_ids])
+    places = np.array([number[item_id] for item_id in catalogue.item_ids[1:]])
 
     class Truth:
         name = "truth"
@@ -96,11 +96,11 @@ def test_who_reads_the_whole_session_beats_counting_and_counting_beats_popularit
             return np.column_stack([np.zeros(len(prefixes)), known])
 
     def hit_rate(scorer: object) -> float:
-        found = evaluate_dense(scorer, cases, len(vocabulary), exclude="current", k=20)  # type: ignore[arg-type]
+        found = evaluate_dense(scorer, cases, len(catalogue), exclude="current", k=20)  # type: ignore[arg-type]
         return float(((found.ranks >= 1) & (found.ranks <= 20)).mean())
 
-    popular = hit_rate(Popularity(sequences, len(vocabulary)))
-    counted = hit_rate(SequentialRules(sequences, len(vocabulary)))
+    popular = hit_rate(Popularity(sequences, len(catalogue)))
+    counted = hit_rate(SequentialRules(sequences, len(catalogue)))
     best = hit_rate(Truth())
     # measured: 0.128, 0.581, 0.826
     assert popular < 0.2

@@ -3,12 +3,12 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.catalogue import Catalogue
 from serving.session import window_start
 from training.data.log import make_log
 from training.data.sequences import (
-    Vocabulary,
     Window,
-    build_vocabulary,
+    build_catalogue,
     popularity,
     to_sequences,
     training_windows,
@@ -25,29 +25,29 @@ def as_lists(sequences: list[np.ndarray]) -> list[list[int]]:
 
 
 def test_items_are_numbered_in_the_order_of_their_first_click() -> None:
-    vocabulary = build_vocabulary(frame([("s", "z"), ("t", "a"), ("s", "z"), ("s", "m")]))
-    assert vocabulary.item_ids == ["z", "a", "m"]
-    assert [vocabulary.row(item) for item in ("z", "a", "m", "other")] == [1, 2, 3, 0]
-    assert len(vocabulary) == 3
+    catalogue = build_catalogue(frame([("s", "z"), ("t", "a"), ("s", "z"), ("s", "m")]))
+    assert catalogue.item_ids[1:] == ["z", "a", "m"]
+    assert [catalogue.row(item) for item in ("z", "a", "m", "other")] == [1, 2, 3, 0]
+    assert len(catalogue) == 3
 
 
 def test_sessions_come_in_the_order_of_their_first_click_oldest_item_first() -> None:
     clicks = frame([("s", "z"), ("t", "a"), ("s", "m"), ("t", "z"), ("s", "a")])
-    sequences = to_sequences(clicks, build_vocabulary(clicks))
+    sequences = to_sequences(clicks, build_catalogue(clicks))
     assert as_lists(sequences) == [[1, 3, 2], [2, 1]]
     assert all(rows.dtype == np.int64 for rows in sequences)
 
 
 def test_unknown_items_are_left_out_or_kept_as_row_zero() -> None:
     clicks = frame([("s", "x"), ("s", "a"), ("t", "x"), ("s", "b")])
-    vocabulary = Vocabulary(["b", "a"])
-    assert as_lists(to_sequences(clicks, vocabulary)) == [[2, 1]]
-    assert as_lists(to_sequences(clicks, vocabulary, keep_unknown=True)) == [[0, 2, 1], [0]]
+    catalogue = Catalogue(["b", "a"])
+    assert as_lists(to_sequences(clicks, catalogue)) == [[2, 1]]
+    assert as_lists(to_sequences(clicks, catalogue, keep_unknown=True)) == [[0, 2, 1], [0]]
 
 
 def test_a_log_without_clicks_gives_no_sequences() -> None:
     nothing = frame([])
-    assert to_sequences(nothing, build_vocabulary(nothing)) == []
+    assert to_sequences(nothing, build_catalogue(nothing)) == []
     assert popularity([], 2).tolist() == [0, 0, 0]
 
 

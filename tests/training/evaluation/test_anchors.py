@@ -8,7 +8,7 @@ from serving.settings import Exclude
 from tests.public_data import public_data
 from training.data.log import ClickLog
 from training.data.readers import read_log
-from training.data.sequences import build_vocabulary, to_sequences
+from training.data.sequences import build_catalogue, to_sequences
 from training.data.splits import HeldOut, leave_one_out, whole
 from training.evaluation.baselines import SequentialRules
 from training.evaluation.cases import build_cases
@@ -16,10 +16,10 @@ from training.evaluation.dense import evaluate_dense
 
 
 def rules(train: ClickLog, test: HeldOut, *, decay: float, normalise: bool, exclude: Exclude, k: int) -> Ranks:
-    vocabulary = build_vocabulary(train.frame)
-    sequences = to_sequences(train.frame, vocabulary)
-    counter = SequentialRules(sequences, len(vocabulary), decay=decay, normalise=normalise)
-    return evaluate_dense(counter, build_cases(test, vocabulary), len(vocabulary), exclude=exclude, k=k).ranks
+    catalogue = build_catalogue(train.frame)
+    sequences = to_sequences(train.frame, catalogue)
+    counter = SequentialRules(sequences, len(catalogue), decay=decay, normalise=normalise)
+    return evaluate_dense(counter, build_cases(test, catalogue), len(catalogue), exclude=exclude, k=k).ranks
 
 
 def test_sequential_rules_on_the_serenade_sample() -> None:

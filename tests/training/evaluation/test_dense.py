@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.catalogue import Catalogue
 from training.data.log import make_log
-from training.data.sequences import Rows, Vocabulary
+from training.data.sequences import Rows
 from training.data.splits import HeldOut, leave_one_out, whole
 from training.evaluation import dense
 from training.evaluation.cases import build_cases
@@ -31,11 +32,11 @@ class Fixed:
         return np.tile(self._values, (len(prefixes), 1))
 
 
-VOCABULARY = Vocabulary(["a", "b", "c", "d"])
+CATALOGUE = Catalogue(["a", "b", "c", "d"])
 
 
 def test_every_click_after_the_first_is_a_case_in_the_order_of_time() -> None:
-    cases = build_cases(held_out(("s", "a"), ("t", "c"), ("s", "b"), ("t", "new"), ("s", "a"), ("t", "d")), VOCABULARY)
+    cases = build_cases(held_out(("s", "a"), ("t", "c"), ("s", "b"), ("t", "new"), ("s", "a"), ("t", "d")), CATALOGUE)
     assert cases.targets.tolist() == [2, 0, 1, 4]
     assert cases.current.tolist() == [1, 3, 2, 0]
     assert cases.click.tolist() == [2, 3, 4, 5]
@@ -44,13 +45,13 @@ def test_every_click_after_the_first_is_a_case_in_the_order_of_time() -> None:
 
 def test_leave_one_out_has_one_case_per_session_with_its_whole_history() -> None:
     log = held_out(("s", "a"), ("s", "b"), ("t", "c"), ("s", "c"), ("t", "d")).log
-    cases = build_cases(leave_one_out(log).held_out, VOCABULARY)
+    cases = build_cases(leave_one_out(log).held_out, CATALOGUE)
     assert cases.targets.tolist() == [3]
     assert [rows.tolist() for rows in cases.prefixes(0, 1)] == [[1, 2]]
 
 
 def test_ranks_by_hand_for_each_exclusion() -> None:
-    cases = build_cases(held_out(("s", "a"), ("s", "b"), ("s", "c"), ("s", "a"), ("s", "a")), VOCABULARY)
+    cases = build_cases(held_out(("s", "a"), ("s", "b"), ("s", "c"), ("s", "a"), ("s", "a")), CATALOGUE)
     scorer = Fixed(4, 3, 2, 1)
     # Targets b, c, a, a; the items before each: a / a b / a b c / a b c a.
     expected = {"none": [2, 3, 1, 1], "current": [1, 2, 1, 0], "seen": [1, 1, 0, 0]}
@@ -61,13 +62,13 @@ def test_ranks_by_hand_for_each_exclusion() -> None:
 
 
 def test_ties_are_counted_against_the_model() -> None:
-    cases = build_cases(held_out(("s", "d"), ("s", "b")), VOCABULARY)
+    cases = build_cases(held_out(("s", "d"), ("s", "b")), CATALOGUE)
     assert evaluate_dense(Fixed(1, 1, 1, 1), cases, 4, exclude="none", k=4).ranks.tolist() == [4]
     assert evaluate_dense(Fixed(1, 1, 1, 1), cases, 4, exclude="current", k=4).ranks.tolist() == [3]
 
 
 def test_an_unknown_target_is_a_miss() -> None:
-    cases = build_cases(held_out(("s", "a"), ("s", "new")), VOCABULARY)
+    cases = build_cases(held_out(("s", "a"), ("s", "new")), CATALOGUE)
     assert evaluate_dense(Fixed(1, 2, 3, 4), cases, 4, exclude="none", k=4).ranks.tolist() == [0]
 
 
@@ -93,7 +94,7 @@ def test_ranks_and_lists_equal_sorting(lines: list[list[float]], k: int) -> None
 def test_results_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
     clicks = [(f"s{random.integers(5)}", str(random.choice(["a", "b", "c", "d", "new"]))) for _ in range(60)]
-    cases = build_cases(held_out(*clicks), VOCABULARY)
+    cases = build_cases(held_out(*clicks), CATALOGUE)
     together = evaluate_dense(Fixed(1, 3, 2, 3), cases, 4, exclude="seen", k=3)
     monkeypatch.setattr(dense, "_BATCH_SCORES", 1)
     alone = evaluate_dense(Fixed(1, 3, 2, 3), cases, 4, exclude="seen", k=3)

@@ -11,7 +11,6 @@ from serving.settings import Exclude, ServingSettings
 from tests.tiny_bundle import write_tiny_bundle
 from training.data.clean import sessionise
 from training.data.log import ClickLog, make_log
-from training.data.sequences import Vocabulary
 from training.data.splits import HeldOut, leave_one_out, whole
 from training.evaluation.cases import build_cases
 from training.evaluation.dense import evaluate_dense
@@ -68,7 +67,7 @@ def test_served_ranks_are_those_that_a_worker_counts_on_the_same_clicks(
 def test_served_and_dense_figures_agree(bundle: Bundle, log: ClickLog, exclude: Exclude) -> None:
     held_out = whole(sessionise(log, GAP_MS))
     served = evaluate_served(bundle, held_out, exclude=exclude, k=K)
-    cases = build_cases(held_out, Vocabulary(bundle.catalogue.item_ids[1:]))
+    cases = build_cases(held_out, bundle.catalogue)
     scored = evaluate_dense(BundleScorer(bundle), cases, len(bundle.catalogue), exclude=exclude, k=K)
     assert served.ranks.tolist() == np.where(scored.ranks <= K, scored.ranks, 0).tolist()
     assert served.top.tolist() == scored.top.tolist()
@@ -88,7 +87,7 @@ def test_only_the_clicks_that_a_protocol_names_are_counted(bundle: Bundle, log: 
 def test_a_session_of_unknown_items_gets_popularity_in_both_ways(bundle: Bundle) -> None:
     frame = pl.DataFrame({"session_id": ["s", "s"], "item_id": ["nowhere", "i3"], "timestamp_ms": [0, 1]})
     held_out = whole(make_log(frame))
-    cases = build_cases(held_out, Vocabulary(bundle.catalogue.item_ids[1:]))
+    cases = build_cases(held_out, bundle.catalogue)
     # The tiny bundle's items are the more popular the smaller their number.
     assert evaluate_served(bundle, held_out, exclude="current", k=K).ranks.tolist() == [3]
     scored = evaluate_dense(BundleScorer(bundle), cases, len(bundle.catalogue), exclude="current", k=K)
