@@ -4,9 +4,11 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -42,6 +44,26 @@ def publish(settings: Settings, *lists: Recommendation | bytes) -> None:
             )
 
 
+@contextmanager
+def watch_command(settings: Settings, *options: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run `nextclick watch`; it is killed after a minute, so that one that sees nothing is a failure, not a hang."""
+    command = [sys.executable, "-c", "from deploy.cli import main; main()", "watch", *options]
+    variables = {
+        "NEXTCLICK_TOPICS__RECOMMENDATIONS": settings.topics.recommendations,
+        "NEXTCLICK_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
+    }
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables
+    ) as watching:
+        deadline = Timer(60, watching.kill)
+        deadline.start()
+        try:
+            yield watching
+        finally:
+            deadline.cancel()
+            watching.kill()
+
+
 def test_lists_come_from_the_beginning_in_order_and_other_bytes_are_passed_over(settings: Settings) -> None:
     lists = [a_list("s1", "e1"), a_list("s2", "e2"), a_list("s1", "e3")]
     publish(settings, lists[0], b"not a list", *lists[1:])
@@ -55,14 +77,7 @@ def test_lists_come_from_the_beginning_in_order_and_other_bytes_are_passed_over(
 
 def test_without_from_beginning_only_new_lists_come(settings: Settings) -> None:
     publish(settings, *[a_list("s1", f"old-{number}") for number in range(5)])
-    command = [sys.executable, "-c", "from deploy.cli import main; main()", "watch", "--limit", "1"]
-    variables = {
-        "NEXTCLICK_TOPICS__RECOMMENDATIONS": settings.topics.recommendations,
-        "NEXTCLICK_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
-    }
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables
-    ) as watching:
+    with watch_command(settings, "--limit", "1") as watching:
         # It can't tell when it has found the topic's end, so lists are published until it has seen one.
         number = 0
         while watching.poll() is None:
@@ -105,14 +120,7 @@ def test_the_command_prints_lines_and_writes_the_values(
 
 def test_ctrl_c_is_how_watching_ends(settings: Settings) -> None:
     publish(settings, a_list("s1", "e1"))
-    command = [sys.executable, "-c", "from deploy.cli import main; main()", "watch", "--from-beginning"]
-    variables = {
-        "NEXTCLICK_TOPICS__RECOMMENDATIONS": settings.topics.recommendations,
-        "NEXTCLICK_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
-    }
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables
-    ) as watching:
+    with watch_command(settings, "--from-beginning") as watching:
         try:
             assert watching.stdout is not None
             assert watching.stdout.readline().endswith("  s1  i1 · i2 · i3\n")

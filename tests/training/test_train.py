@@ -96,25 +96,29 @@ def test_an_interrupted_training_that_is_resumed_gives_the_same_bundle(
     assert resumed.bundle.id == trained.bundle.id
 
 
-def test_a_training_that_stands_may_end_in_another_index(
-    trained: Trained, small_recipe: Recipe, small_training: Training, tmp_path: Path
-) -> None:
+@pytest.fixture
+def checkpointed(trained: Trained, tmp_path: Path) -> Path:
+    """A place for a bundle, beside a copy of the small training's checkpoint."""
     out = tmp_path / "bundle"
     shutil.copytree(checkpoints_of(trained.bundle.directory), checkpoints_of(out))
+    return out
+
+
+def test_a_training_that_stands_may_end_in_another_index(
+    trained: Trained, small_recipe: Recipe, small_training: Training, checkpointed: Path
+) -> None:
     recipe = dataclasses.replace(small_recipe, index="HNSW8")
-    bundle = train_bundle(recipe, small_training, seed=0, out=out, resume=True).bundle
+    bundle = train_bundle(recipe, small_training, seed=0, out=checkpointed, resume=True).bundle
     assert bundle.manifest.index.factory == bundle.manifest.recipe["index"] == "HNSW8"
     assert np.array_equal(bundle.vectors, trained.bundle.vectors)
 
 
 def test_what_lists_leave_out_decides_the_best_epoch_and_cannot_change_on_the_way(
-    trained: Trained, small_recipe: Recipe, small_training: Training, tmp_path: Path
+    small_recipe: Recipe, small_training: Training, checkpointed: Path
 ) -> None:
-    out = tmp_path / "bundle"
-    shutil.copytree(checkpoints_of(trained.bundle.directory), checkpoints_of(out))
     recipe = dataclasses.replace(small_recipe, exclude="none")
     with pytest.raises(CheckpointError, match=r"its recipe\.exclude is 'current', this one's 'none'"):
-        train_bundle(recipe, small_training, seed=0, out=out, resume=True)
+        train_bundle(recipe, small_training, seed=0, out=checkpointed, resume=True)
 
 
 @pytest.mark.parametrize("factory", ["Flatt", "IVF5000,Flat"])
