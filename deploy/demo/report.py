@@ -1,7 +1,5 @@
 """What the demo says at its end."""
 
-from pathlib import Path
-
 import msgspec
 
 from deploy.demo.scoreboard import K, Standing
@@ -46,11 +44,6 @@ def make_report(
         broker=broker,
         bundle=bundle,
     )
-
-
-def write_report(report: Report, path: Path) -> None:
-    """Write the report as JSON."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
 
 
 def sentences(report: Report) -> list[str]:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from pydantic import SecretStr
 from rich.console import Console
 
 from deploy.demo.play import play
 from deploy.demo.prepare import DemoData, read_data, rivals
-from deploy.demo.report import Report, make_report, sentences, write_report
+from deploy.demo.report import Report, make_report, sentences
 from deploy.demo.scoreboard import Scoreboard
 from deploy.demo.topics_reader import dump, read_values
 from deploy.demo.worker import WorkerProcess
@@ -21,6 +22,7 @@ from deploy.local.process import Guard
 from deploy.local.start import local_broker
 from serving.bundle import Bundle, load_bundle
 from serving.errors import NextclickError, WrongUse
+from serving.output import check_writable, write_json
 from stream.contract.topics import create_topics, delete_topics
 from stream.settings import Settings, known_settings, load_settings
 from training.data.readers import ReadOptions
@@ -86,8 +88,8 @@ def run_demo(options: DemoOptions, console: Console) -> Report:
 
 def _check_outputs(options: DemoOptions) -> None:
     """Find out now, not after two minutes, that something cannot be written."""
-    if options.report is not None and (options.report.is_dir() or not options.report.absolute().parent.is_dir()):
-        raise WrongUse(f"--report {options.report} cannot be written; name a file in a folder that is there")
+    if options.report is not None:
+        check_writable(options.report)
     if options.keep is not None:
         try:
             options.keep.mkdir(parents=True, exist_ok=True)
@@ -201,12 +203,12 @@ def _keep(folder: Path, bundle: Bundle, settings: Settings, report: Report) -> N
     shutil.copytree(bundle.directory, folder / "bundle")
     dump(settings.kafka, settings.topics.clicks, folder / "clicks.jsonl")
     dump(settings.kafka, settings.topics.recommendations, folder / "recommendations.jsonl")
-    write_report(report, folder / "report.json")
+    write_json(msgspec.to_builtins(report), folder / "report.json")
 
 
 def _finish(options: DemoOptions, report: Report, console: Console) -> Report:
     if options.report is not None:
-        write_report(report, options.report)
+        write_json(msgspec.to_builtins(report), options.report)
     console.print()
     for sentence in sentences(report):
         console.print(sentence, highlight=False)
