@@ -125,9 +125,11 @@ def test_a_port_that_is_taken_is_refused(kafka_broker: str, new_service: NewServ
 
 
 def test_a_topic_that_takes_no_list_ends_the_worker_and_the_click_is_read_again(
-    kafka_broker: str, new_service: NewService
+    apache_kafka: str | None, new_service: NewService
 ) -> None:
-    service = new_service(kafka_broker)
+    if apache_kafka is None:  # the embedded broker refuses no record
+        pytest.skip("there is no Apache Kafka here; the summary says why")
+    service = new_service(apache_kafka)
     service.create_topics()
     service.limit_records(service.settings.topics.recommendations, largest_bytes=100)
     worker = service.start_worker().wait_until_ready()
