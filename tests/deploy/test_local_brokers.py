@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 
 from deploy.cli import build_app, run
 from deploy.local import java
-from deploy.local.broker import LocalBroker
+from deploy.local.broker import LocalBroker, answers
 from deploy.local.embedded import EmbeddedBroker
 from deploy.local.errors import LocalBrokerError, MissingProgram
 from deploy.local.kafka import KafkaBroker
@@ -224,3 +225,13 @@ def test_a_failing_maven_leaves_no_half_filled_folder(monkeypatch: pytest.Monkey
     with pytest.raises(MissingProgram, match=r"Maven could not fetch Apache Kafka[^$]*could not resolve"):
         java.kafka_jars()
     assert not list((tmp_path / ".cache/nextclick").iterdir())
+
+
+def test_kafka_starts_with_a_cluster_id_that_begins_with_a_hyphen(
+    apache_kafka: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if apache_kafka is None:
+        pytest.skip("there is no Apache Kafka here; the summary says why")
+    monkeypatch.setattr("uuid.uuid4", lambda: uuid.UUID(bytes=b"\xf8" + bytes(15)))
+    with KafkaBroker() as kafka:
+        assert answers(kafka.port)
