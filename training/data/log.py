@@ -125,11 +125,6 @@ def _ordered(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(columns).sort("timestamp_ms", maintain_order=True)
 
 
-def empty_log(name: str = "clicks") -> ClickLog:
-    """Return a log without clicks."""
-    return ClickLog(pl.DataFrame(schema=SCHEMA), name=name)
-
-
 def _add_column(digest: "hashlib._Hash", column: pl.Series) -> None:
     """Hash a column's values, not polars' memory layout, which may change between its versions."""
     if column.dtype == pl.Int64:
