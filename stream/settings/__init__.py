@@ -3,7 +3,7 @@
 Built once in the command and passed down; nothing else reads the environment. docs/configuration.md lists them all.
 """
 
-from stream.settings.groups import MonitoringSettings, Settings, TopicSettings, WorkerSettings
+from stream.settings.groups import MonitoringSettings, OverloadSettings, Settings, TopicSettings, WorkerSettings
 from stream.settings.kafka import KafkaSettings
 from stream.settings.sources import Loaded, Setting, known_settings, load_settings, load_with_origins
 
@@ -11,6 +11,7 @@ __all__ = [
     "KafkaSettings",
     "Loaded",
     "MonitoringSettings",
+    "OverloadSettings",
     "Setting",
     "Settings",
     "TopicSettings",

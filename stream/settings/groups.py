@@ -1,7 +1,7 @@
 """Every setting with its default. The text under a field is its documentation."""
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -17,6 +17,13 @@ def _topic_name(value: str) -> str:
     return value
 
 
+def _instance_id(value: str) -> str:
+    if re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", value) is None:
+        raise ValueError("Kafka takes 1 to 249 letters, digits, dots, underscores and hyphens")
+    return value
+
+
+InstanceId = Annotated[str, AfterValidator(_instance_id)]
 TopicName = Annotated[str, AfterValidator(_topic_name)]
 
 
@@ -89,6 +96,24 @@ class WorkerSettings(Group):
     expiry_grace_s: float = Field(300.0, ge=0, le=604_800)
     """A session leaves the memory so long after its gap, in event time; later events find it gone. Seconds."""
 
+    group_instance_id: InstanceId | None = None
+    """Static membership: a name that a worker keeps over restarts (a pod's name in a StatefulSet), different for each
+    worker. It then gets its partitions back without a rebalance when it returns within `session_timeout_s`."""
+
+    stall_timeout_s: float = Field(60.0, ge=0, le=86_400)
+    """The watchdog: a worker that has clicks waiting, a broker that answers, and has finished none of them for so long
+    ends with an error, so that it is started anew; 0 turns it off. Seconds."""
+
+    max_attempts: int = Field(3, ge=1, le=100)
+    """A click that, alone, has ended so many processes becomes a dead letter instead of ending the next one."""
+
+    store: Literal["memory", "rocksdb"] = "memory"
+    """Where sessions live. `memory`: the changelog is read whole at each start. `rocksdb`: on disk under `state_dir`;
+    more sessions than fit into memory, and a start reads only what is newer than the disk."""
+
+    state_dir: UserPath | None = None
+    """Directory for `store = "rocksdb"`, one for each worker, on a local disk."""
+
     @model_validator(mode="after")
     def _heartbeats_fit_the_timeout(self) -> Self:
         if self.heartbeat_interval_s * 2 >= self.session_timeout_s:
@@ -97,6 +122,33 @@ class WorkerSettings(Group):
                 f" worker.session_timeout_s = {self.session_timeout_s}; a third of it is usual"
             )
         return self
+
+    @model_validator(mode="after")
+    def _store_has_its_directory(self) -> Self:
+        if (self.store == "rocksdb") != (self.state_dir is not None):
+            raise ValueError(
+                f"worker.store = {self.store!r} and worker.state_dir = {self.state_dir} do not go together; sessions on"
+                ' disk need store = "rocksdb" and a state_dir of their own, sessions in memory have none'
+            )
+        return self
+
+
+class OverloadSettings(Group):
+    """What a worker leaves out when clicks come faster than it can serve them; all of it is counted."""
+
+    emit: Literal["every", "latest"] = "every"
+    """`every`: each click gets its list. `latest`: of the clicks of one session that wait together only the newest gets
+    a list, which names the others as superseded."""
+
+    latest_above_lag: int | None = Field(None, ge=1)
+    """`emit = "latest"` while a worker has more clicks waiting than this; unset, never. Clicks."""
+
+    shed_above_lag: int | None = Field(None, ge=1)
+    """While more clicks are waiting than this, lists hold what is popular, made without the index. Unset, never. Clicks."""
+
+    max_age_s: float | None = Field(None, gt=0, le=31_536_000)
+    """A click that the broker got longer ago than this joins its session but gets no list; after an outage nobody
+    waits for it. Unset, every click gets its list. Seconds."""
 
 
 class MonitoringSettings(Group):
@@ -125,6 +177,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
     worker: WorkerSettings = WorkerSettings()
+    overload: OverloadSettings = OverloadSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     serving: ServingSettings = ServingSettings()
 

@@ -34,6 +34,16 @@ class KafkaSettings(Group):
     """How long a broker may hold a fetch that finds nothing. Apache Kafka answers at once when a record comes, so any
     value will do; the embedded broker looks again only twice in this time. Milliseconds."""
 
+    compression: Literal["none", "lz4", "zstd", "snappy", "gzip"] = "lz4"
+    """How what a worker writes is packed; see docs/benchmarks.md for what it costs and saves."""
+
+    linger_ms: float = Field(0.0, ge=0, le=1_000)
+    """How long a worker waits for more records before it sends a batch of them. Batches are formed by the load itself,
+    so that waiting only adds to the latency. Milliseconds."""
+
+    delivery_timeout_s: float = Field(300.0, ge=1, le=86_400)
+    """A worker that cannot get a record written for so long ends; what it answers is read again. Seconds."""
+
     security_protocol: SecurityProtocol = "PLAINTEXT"
     """How the connection is protected; must be what the broker's listener speaks."""
 
