@@ -144,7 +144,7 @@ class OverloadSettings(Group):
     """`emit = "latest"` while a worker has more clicks waiting than this; unset, never. Clicks."""
 
     shed_above_lag: int | None = Field(None, ge=1)
-    """While more clicks are waiting than this, lists hold what is popular, made without the index. Unset, never. Clicks."""
+    """While more clicks wait than this, lists hold what is popular, made without the index. Unset, never. Clicks."""
 
     max_age_s: float | None = Field(None, gt=0, le=31_536_000)
     """A click that the broker got longer ago than this joins its session but gets no list; after an outage nobody
