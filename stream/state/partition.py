@@ -1,17 +1,27 @@
 """The sessions of one partition in memory: what is stored, what the changelog brings back, what has expired."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
+
+import msgspec
 
 from serving.session import decode_state
 
 
-class Stored(NamedTuple):
-    """A session's state as bytes, and the two of its fields that the table itself looks at."""
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """A session's state as bytes, and the two of its fields that the table itself looks at.
+
+    Unknown to the garbage collector: with a million tuples in the table, each of its full rounds would stop the worker
+    for 50 ms.
+    """
 
     state: bytes
     applied_offset: int
     seen_ms: int
+
+
+_STATE = attrgetter("state")
+_SEEN_MS = attrgetter("seen_ms")
 
 
 class PartitionStates:
@@ -36,6 +46,7 @@ class PartitionStates:
         self.watermark_ms = 0
         self.state_bytes = 0
         self.topic_id: str | None = None
+        self.notes: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -50,14 +61,39 @@ class PartitionStates:
 
     def put(self, key: bytes, stored: Stored) -> None:
         """Keep a session's newest state."""
-        before = self._sessions.get(key)
-        if before is None:
-            self._buckets.setdefault(stored.seen_ms // self._bucket_ms, set()).add(key)
+        self.store({key: stored})
+
+    def store(self, changes: Mapping[bytes, Stored], changelog_offset: int | None = None) -> None:
+        """Keep the newest states of sessions.
+
+        `changelog_offset` is the highest at which this partition's changelog holds one of them, None where that is not
+        known. Memory has no use for it; a disk reads the changelog from there on when it is opened again.
+        """
+        sessions, count = self._sessions, len(self._sessions)
+        before = list(map(sessions.get, changes))
+        sessions.update(changes)
+        if len(sessions) > count:
+            for (key, stored), known in zip(changes.items(), before, strict=True):
+                if known is None:
+                    self._buckets.setdefault(stored.seen_ms // self._bucket_ms, set()).add(key)
+        # Every list's session comes by here: in loops of Python this method would take twice as long.
+        self.state_bytes += sum(map(len, map(_STATE, changes.values())))
+        self.state_bytes -= sum(map(len, map(_STATE, filter(None, before))))
+        self.watermark_ms = max(self.watermark_ms, max(map(_SEEN_MS, changes.values()), default=0))
+
+    def remove_many(self, expired: Iterable[tuple[bytes, int]], changelog_offset: int | None = None) -> int:
+        """Forget sessions, each with the applied offset that `expired` gave, and return how many are gone now.
+
+        One that has had a later event since stays. `changelog_offset` is that of their last tombstone.
+        """
+        return sum(self.remove(key, applied_offset) for key, applied_offset in expired)
+
+    def note(self, key: bytes, value: bytes | None, changelog_offset: int | None = None) -> None:
+        """Keep what the changelog holds under a reserved key, None where that was deleted."""
+        if value is None:
+            self.notes.pop(key, None)
         else:
-            self.state_bytes -= len(before.state)
-        self._sessions[key] = stored
-        self.state_bytes += len(stored.state)
-        self.watermark_ms = max(self.watermark_ms, stored.seen_ms)
+            self.notes[key] = value
 
     def remove(self, key: bytes, applied_offset: int | None = None) -> bool:
         """Forget a session, and return whether it is gone now; its bucket finds out by itself.

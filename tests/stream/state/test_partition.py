@@ -29,6 +29,27 @@ def test_states_are_kept_counted_and_forgotten() -> None:
     assert (b"a" in states, states.state_bytes) == (False, 0)
 
 
+def test_many_states_are_stored_at_once_and_removed_unless_they_have_moved_on() -> None:
+    states = PartitionStates(BUCKET_MS)
+    states.store({b"a": Stored(b"123", 0, 5), b"b": Stored(b"12345", 1, 7)}, changelog_offset=8)
+    states.store({b"a": Stored(b"1", 2, 6), b"c": Stored(b"12", 3, 1)}, changelog_offset=9)
+    states.store({})
+    assert [states.get(key) for key in (b"a", b"b", b"c")] == [b"1", b"12345", b"12"]
+    assert (len(states), states.state_bytes, states.watermark_ms) == (3, 1 + 5 + 2, 7)
+    assert states.remove_many([(b"a", 1), (b"b", 1), (b"c", 3), (b"d", 0)], changelog_offset=10) == 2
+    assert (len(states), states.state_bytes, states.get(b"a")) == (1, 1, b"1")
+    assert states.expired(silent_since_ms=100, committed=10, limit=10) == [(b"a", 2)]
+
+
+def test_what_stands_under_reserved_keys_is_kept_and_forgotten() -> None:
+    states = PartitionStates(BUCKET_MS)
+    states.note(b"\xffa", b"1")
+    states.note(b"\xffb", b"2", changelog_offset=7)
+    states.note(b"\xffa", None)
+    states.note(b"\xffc", None)
+    assert states.notes == {b"\xffb": b"2"}
+
+
 records = st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.booleans(), st.integers(0, 20)), max_size=30)
 
 
