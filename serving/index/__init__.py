@@ -43,6 +43,9 @@ class Index:
     def build(cls, vectors: Vectors, factory: str) -> "Index":
         """Build from the item vectors `[N + 1, D]` (row 0, the padding, is left out) by FAISS's factory string.
 
+        After a space may stand FAISS's parameters of such an index, which are kept with it: `HNSW16
+        efConstruction=100,efSearch=32`, `IVF256,Flat nprobe=16`.
+
         Raises:
             WrongUse: FAISS does not know the factory string, or cannot build it from so few vectors.
 
@@ -102,7 +105,10 @@ def check_factory(factory: str, items: int, dim: int) -> None:
 
 
 def _trained(factory: str, items: Vectors) -> Any:
-    index = faiss.index_factory(items.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+    structure, _, parameters = factory.partition(" ")
+    index = faiss.index_factory(items.shape[1], structure, faiss.METRIC_INNER_PRODUCT)
+    if parameters:
+        faiss.ParameterSpace().set_index_parameters(index, parameters)
     if not index.is_trained:
         index.train(items)
     return index

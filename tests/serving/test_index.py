@@ -6,7 +6,7 @@ import pytest
 from serving.errors import BundleError, WrongUse
 from serving.index import Index, check_factory
 
-FACTORIES = ["Flat", "HNSW16", "HNSW16_SQ8", "IVF32,Flat", "SQ8"]
+FACTORIES = ["Flat", "HNSW16", "HNSW16_SQ8", "HNSW16 efConstruction=100,efSearch=64", "IVF32,Flat nprobe=4", "SQ8"]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,19 @@ def test_results_survive_the_file(index: Index) -> None:
     assert (scores.tobytes(), rows.tobytes()) == (loaded_scores.tobytes(), loaded_rows.tobytes())
 
 
+@pytest.mark.parametrize(("structure", "parameter"), [("HNSW16", "efSearch"), ("IVF32,Flat", "nprobe")])
+def test_a_parameter_behind_the_factory_string_is_kept_in_the_file(
+    structure: str, parameter: str, vectors: np.ndarray
+) -> None:
+    _, exact = Index.build(vectors, "Flat").search(queries(50), 10)
+    found = []
+    for value in (1, 16):
+        built = Index.build(vectors, f"{structure} {parameter}={value}")
+        _, rows = Index.deserialize(built.serialize(), "index.faiss").search(queries(50), 10)
+        found.append((rows == exact).sum())
+    assert found[0] < found[1]
+
+
 def test_a_flat_index_is_exact_and_counts_rows_from_one(vectors: np.ndarray) -> None:
     _, rows = Index.build(vectors, "Flat").search(queries(50), 10)
     exact = np.argsort(-(queries(50) @ vectors[1:].T), axis=1)[:, :10] + 1
@@ -65,6 +78,7 @@ def test_places_without_an_item_have_row_zero(vectors: np.ndarray) -> None:
     ("factory", "reason"),
     [
         ("Flatt", "could not parse index string Flatt"),
+        ("HNSW16 nprobs=3", "ParameterSpace::set_index_parameter:.*could not set parameter nprobs"),
         ("IVF5000,Flat", r"Number of training points \(2000\) should be at least as large as number of clusters"),
         ("PQ5", "The dimension of the vector"),
         ("LSH", "'metric == METRIC_L2' failed"),

@@ -30,7 +30,7 @@ class Recipe:
     exclude: Exclude = "current"
     """What lists leave out in validation; the stream has its own setting."""
     index: str = "Flat"
-    """FAISS's factory string."""
+    """FAISS's factory string, and behind a space its parameters, such as `HNSW16 efConstruction=100,efSearch=32`."""
 
     def __post_init__(self) -> None:
         at_least(2, window=self.window)
