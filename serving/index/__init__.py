@@ -108,7 +108,8 @@ def _trained(factory: str, items: Vectors) -> Any:
     structure, _, parameters = factory.partition(" ")
     index = faiss.index_factory(items.shape[1], structure, faiss.METRIC_INNER_PRODUCT)
     if parameters:
-        faiss.ParameterSpace().set_index_parameters(index, parameters)
+        space: Any = faiss.ParameterSpace()  # faiss's own types know one of its two forms only
+        space.set_index_parameters(index, parameters)
     if not index.is_trained:
         index.train(items)
     return index
