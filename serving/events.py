@@ -4,6 +4,7 @@
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -13,6 +14,8 @@ from serving.errors import InvalidEvent
 # Kafka carries keys of any length; an id of more than this is a producer's mistake (a URL, a whole document).
 MAX_ID_LENGTH = 256
 MAX_TYPE_LENGTH = 64
+# With ids of the greatest length, a list of the greatest size that names so many stays under a megabyte.
+MAX_SUPERSEDED = 100
 # The last millisecond that a double, and so JavaScript, counts exactly: the year 287396.
 MAX_TIMESTAMP_MS = 2**53 - 1
 
@@ -65,11 +68,11 @@ class RecommendedItem(msgspec.Struct, frozen=True, gc=False):
     reason: Reason
 
 
-class Recommendation(msgspec.Struct, frozen=True):
+class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True):
     """The list that answers one event. When it was made is the Kafka record's timestamp."""
 
     recommendation_id: Annotated[
-        str, msgspec.Meta(description="Hash of session, event, bundle and control revision: equal ids, equal bytes.")
+        str, msgspec.Meta(description="Hash of what the list depends on: equal ids, equal bytes.")
     ]
     session_id: str
     trigger_event_id: Annotated[str, msgspec.Meta(description="`event_id` of the click that it answers.")]
@@ -77,9 +80,21 @@ class Recommendation(msgspec.Struct, frozen=True):
     control_revision: Annotated[str, msgspec.Meta(description="What had been applied of the control topics.")]
     event_timestamp_ms: Annotated[int, msgspec.Meta(description="`timestamp_ms` of the click that it answers.")]
     source: Annotated[
-        str, msgspec.Meta(description="`encoder`, or `popularity` where no item of the session is known.")
+        str,
+        msgspec.Meta(
+            description="`encoder`; `popularity` where no item of the session is known; `shed`: what is popular, made "
+            "without the encoder's vector under overload."
+        ),
     ]
     items: list[RecommendedItem]
+    supersedes: Annotated[
+        list[str],
+        msgspec.Meta(
+            max_length=MAX_SUPERSEDED,
+            description="`event_id`s of the session's clicks that this list answers too, oldest first: "
+            "only with `overload.emit = latest`.",
+        ),
+    ] = []
 
 
 _click_decoder = msgspec.json.Decoder(Click)
@@ -120,11 +135,25 @@ def encode_recommendation(recommendation: Recommendation) -> bytes:
     return _encoder.encode(recommendation)
 
 
-def recommendation_id(session_id: str, event_id: str, bundle: str, control_revision: str) -> str:
-    """Return the id, 32 hex digits, that the same list gets whenever and wherever it is made."""
+def recommendation_id(
+    session_id: str,
+    event_id: str,
+    bundle: str,
+    control_revision: str,
+    *,
+    shed: bool = False,
+    supersedes: Sequence[str] = (),
+) -> str:
+    """Return the id, 32 hex digits, that the same list gets whenever and wherever it is made.
+
+    A list that was made under overload is another list, and so has another id.
+    """
+    parts = [session_id, event_id, bundle, control_revision]
+    if shed:
+        parts.append("shed")
+    if supersedes:
+        parts += ["supersedes", *supersedes]
     # Length-prefixed, so that no two different tuples ever hash the same bytes.
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (session_id, event_id, bundle, control_revision):
-        raw = part.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(4, "big") + raw)
-    return digest.hexdigest()
+    raw = [part.encode("utf-8", "surrogatepass") for part in parts]
+    joined = b"".join([len(part).to_bytes(4, "big") + part for part in raw])
+    return hashlib.blake2b(joined, digest_size=16).hexdigest()

@@ -68,6 +68,10 @@ class Recommender:
             self._popular(query) if query.vector is None else self._encoded(query, *next(found)) for query in queries
         ]
 
+    def fall_back(self, queries: Sequence[Query]) -> list[RankedList]:
+        """Return what is popular for each query, without a search, for a worker that cannot keep up."""
+        return [self._popular(query)._replace(source="shed") for query in queries]
+
     def _kept(self, query: Query, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         excluded = {"none": [], "current": [query.current], "seen": query.rows}[self.settings.exclude]
         return np.isin(rows, [0, *excluded], invert=True)

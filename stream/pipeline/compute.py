@@ -9,7 +9,7 @@ from typing import NamedTuple
 from serving.control import Control
 from serving.errors import InvalidEvent, NextclickError
 from serving.events import Click, Recommendation, encode_recommendation
-from serving.process import Hit, Processed, Sourced, process
+from serving.process import EVERY, Hit, Mode, Processed, Sourced, process
 from serving.recommender import Recommender
 from serving.session import SessionState, decode_state, encode_state
 from stream.contract import reasons
@@ -47,10 +47,10 @@ class Answer(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """What a batch comes to; every record of it is in exactly one of `answers`, `dead`, `duplicates`, `replayed`.
+    """What a batch comes to; every record of it is in exactly one of `answers`, `dead` and the counts up to `too_old`.
 
-    `states` is what must be stored, by partition and key. `seconds` is the time spent in each stage;
-    `process` includes `encode` and `search`.
+    The counts are those of `serving.process.Processed`. `states` is what must be stored, by partition and key.
+    `seconds` is the time spent in each stage; `process` includes `encode` and `search`.
     """
 
     answers: list[Answer] = field(default_factory=list)
@@ -59,6 +59,8 @@ class Outcome:
     hits: list[Hit] = field(default_factory=list)
     duplicates: int = 0
     replayed: int = 0
+    superseded: int = 0
+    too_old: int = 0
     misrouted: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -88,16 +90,28 @@ class Computer:
         self._state_of = state_of
         self._partitions = partitions
 
-    def compute(self, records: Sequence[Incoming], control: Control) -> Outcome:
-        """Decode the records, fold them into their sessions and make the lists."""
+    def compute(
+        self,
+        records: Sequence[Incoming],
+        control: Control,
+        mode: Mode = EVERY,
+        *,
+        wanted_since_ms: int | None = None,
+    ) -> Outcome:
+        """Decode the records, fold them into their sessions and make the lists.
+
+        `mode` and `wanted_since_ms` are for overload: a record that the broker took before that time gets no list. One
+        without a broker's timestamp gets it always.
+        """
         outcome = Outcome()
+        asked = _Asked(control, mode, wanted_since_ms)
         with _Stage(outcome, "decode"):
             valid = list(self._decode(records, outcome))
         for group in _groups(valid):
             with _Stage(outcome, "state"):
                 states = self._states(group, outcome)
             with _Stage(outcome, "process"):
-                self._serve(group, states, control, outcome)
+                self._serve(group, states, asked, outcome)
         return outcome
 
     def warm_up(self) -> None:
@@ -137,22 +151,24 @@ class Computer:
         return states
 
     def _serve(
-        self, group: Sequence[Valid], states: Mapping[str, SessionState], control: Control, outcome: Outcome
+        self, group: Sequence[Valid], states: Mapping[str, SessionState], asked: "_Asked", outcome: Outcome
     ) -> None:
         """Process a group; where that raises, find the click that is the cause and serve the others.
 
         Halving keeps the order of the log, and `process` gives the same for any cutting of it, so the others get the
-        lists that they would have got without that click.
+        lists that they would have got without that click; with `emit = latest`, perhaps more of them.
         """
-        clicks = [Sourced(click, record.offset, _broker_ms(record, click)) for record, click in group]
+        clicks = [asked.sourced(record, click) for record, click in group]
         try:
-            processed = process(states, clicks, self._recommender, control, stage=partial(_Stage, outcome))
+            processed = process(
+                states, clicks, self._recommender, asked.control, asked.mode, stage=partial(_Stage, outcome)
+            )
         except Exception as error:
             if len(group) > 1:
                 half = len(group) // 2
-                self._serve(group[:half], states, control, outcome)
+                self._serve(group[:half], states, asked, outcome)
                 changed = {s: decode_state(outcome.states[at].state) for s, at in _places(group[:half], outcome)}
-                self._serve(group[half:], {**states, **changed}, control, outcome)
+                self._serve(group[half:], {**states, **changed}, asked, outcome)
                 return
             self.warm_up()  # not the click's fault, if this raises too: then the process must end, not the click
             outcome.dead.append(Dead(group[0].record, reasons.PROCESSING_FAILED, f"{type(error).__name__}: {error}"))
@@ -171,6 +187,8 @@ def _add(processed: Processed, group: Sequence[Valid], outcome: Outcome) -> None
     outcome.hits += processed.hits
     outcome.duplicates += processed.duplicates
     outcome.replayed += processed.replayed
+    outcome.superseded += processed.superseded
+    outcome.too_old += processed.too_old
 
 
 def _answer(record: Incoming, click: Click, recommendation: Recommendation) -> Answer:
@@ -201,8 +219,19 @@ def _places(group: Sequence[Valid], outcome: Outcome) -> Iterator[tuple[str, tup
     return ((session_id, place) for session_id, place in places.items() if place in outcome.states)
 
 
-def _broker_ms(record: Incoming, click: Click) -> int:
-    return record.timestamp_ms if record.timestamp_ms >= 0 else click.timestamp_ms
+class _Asked(NamedTuple):
+    """What lists are asked for, of all records of a batch."""
+
+    control: Control
+    mode: Mode
+    wanted_since_ms: int | None
+
+    def sourced(self, record: Incoming, click: Click) -> Sourced:
+        """Return a record's click as `process` takes it."""
+        if record.timestamp_ms < 0:
+            return Sourced(click, record.offset, click.timestamp_ms)
+        wanted = self.wanted_since_ms is None or record.timestamp_ms >= self.wanted_since_ms
+        return Sourced(click, record.offset, record.timestamp_ms, wanted)
 
 
 class _Stage:

@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,6 +96,29 @@ def test_a_list_reads_back_as_it_was_written() -> None:
     item = RecommendedItem("i2", 0.125, Reason("session", ["i1"]))
     shown = Recommendation("r", "s", "e", "b", "0", 5, "encoder", [item])
     assert decode_recommendation(encode_recommendation(shown)) == shown
+
+
+def test_a_list_that_supersedes_nothing_does_not_speak_of_it() -> None:
+    shown = Recommendation("r", "s", "e", "b", "0", 5, "encoder", [])
+    assert b"supersedes" not in encode_recommendation(shown)
+    assert b'"supersedes":["d"]' in encode_recommendation(msgspec.structs.replace(shown, supersedes=["d"]))
+
+
+def test_ids_of_lists_stay_what_they_are_from_version_to_version() -> None:
+    assert recommendation_id("s-17", "e-1002", "3f6c1d0a9b7e4825", "0") == "57a2d6a227369f329578903fe0639d28"
+
+
+@given(
+    st.tuples(ids, ids, st.booleans(), st.lists(st.sampled_from(["shed", "supersedes", "a"]), max_size=3)),
+    st.tuples(ids, ids, st.booleans(), st.lists(st.sampled_from(["shed", "supersedes", "a"]), max_size=3)),
+)
+def test_a_list_made_under_overload_has_another_id(
+    one: tuple[str, str, bool, list[str]], other: tuple[str, str, bool, list[str]]
+) -> None:
+    def identity(session: str, event: str, shed: bool, supersedes: list[str]) -> str:
+        return recommendation_id(session, event, "b", "0", shed=shed, supersedes=supersedes)
+
+    assert (identity(*one) == identity(*other)) is (one == other)
 
 
 @given(st.tuples(ids, ids, ids, ids), st.tuples(ids, ids, ids, ids))

@@ -1,13 +1,14 @@
 from collections import defaultdict
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.bundle import Bundle
 from serving.control import Control
-from serving.events import Click, encode_recommendation
-from serving.process import Hit, Processed, Sourced, process
+from serving.events import MAX_SUPERSEDED, Click, encode_recommendation
+from serving.process import Hit, Mode, Processed, Sourced, process
 from serving.recommender import Recommender
 from serving.session import SessionState, encode_state
 from serving.settings import ServingSettings
@@ -193,3 +194,104 @@ def test_a_state_keeps_the_last_interactions_and_knows_how_many_there_were(recom
     state = process({}, log(*(click(n, item=f"i{n + 1}") for n in range(30))), recommender, Control()).states["s"]
     assert [i.item_id for i in state.interactions] == [f"i{n}" for n in range(23, 31)]
     assert state.count == 30
+
+
+MODES = [Mode(emit, shed) for emit in ("every", "latest") for shed in (False, True)]
+
+
+def overloaded(
+    clicks: list[Sourced], size: int, mode: Mode, recommender: Recommender
+) -> tuple[list[Processed], dict[str, SessionState]]:
+    """Play a log, batch by batch, in one mode."""
+    states: dict[str, SessionState] = {}
+    found = []
+    for start in range(0, len(clicks), size):
+        found.append(process(states, clicks[start : start + size], recommender, Control(), mode))
+        states |= found[-1].states
+    return found, states
+
+
+@given(logs(), st.integers(1, 20), st.sampled_from(MODES), st.sets(st.integers(0, 39)))
+@settings(deadline=None)
+def test_under_overload_every_click_is_accounted_for_and_counts_in_its_session(
+    recommender: Recommender, clicks: list[Sourced], size: int, mode: Mode, old: set[int]
+) -> None:
+    clicks = [sourced._replace(wanted=sourced.offset not in old) for sourced in clicks]
+    found, states = overloaded(clicks, size, mode, recommender)
+    _, whole = overloaded([sourced._replace(wanted=True) for sourced in clicks], size, Mode(), recommender)
+
+    lists = [served.recommendation for batch in found for served in batch.lists]
+    named = sum(len(each.supersedes) for each in lists)
+    assert named == sum(batch.superseded for batch in found)
+    left_out = sum(batch.too_old + batch.duplicates + batch.replayed for batch in found)
+    assert len(lists) + named + left_out == len(clicks)
+    assert mode.emit == "latest" or named == 0
+
+    # What was shown last differs, nothing else.
+    for state in (*states.values(), *whole.values()):
+        state.last_list, state.last_list_bundle = [], ""
+    assert states == whole
+
+
+@given(logs(), st.integers(1, 20), st.integers(1, 20), st.sets(st.integers(0, 39)))
+@settings(deadline=None)
+def test_lists_of_one_id_are_the_same_bytes_in_every_mode_and_batch(
+    recommender: Recommender, clicks: list[Sourced], size: int, other: int, old: set[int]
+) -> None:
+    # An event id of a session that began anew is another event under the old id: tell the events apart.
+    clicks = [s._replace(click=msgspec.structs.replace(s.click, event_id=str(s.offset))) for s in clicks]
+    values: dict[str, bytes] = {}
+    for mode in MODES:
+        for cut in (size, other):
+            for aged in (set(), old):
+                log = [sourced._replace(wanted=sourced.offset not in aged) for sourced in clicks]
+                for batch in overloaded(log, cut, mode, recommender)[0]:
+                    for served in batch.lists:
+                        value = encode_recommendation(served.recommendation)
+                        assert values.setdefault(served.recommendation.recommendation_id, value) == value
+                        assert (served.recommendation.source == "shed") is mode.shed
+
+
+def test_the_latest_click_of_a_session_is_answered_with_the_list_that_it_would_have_had(
+    recommender: Recommender,
+) -> None:
+    clicks = log(click("a", "s"), click("x", "t"), click("b", "s", "i2"), click("c", "s", "i3"))
+    latest = process({}, clicks, recommender, Control(), Mode("latest"))
+    every = process({}, clicks, recommender, Control())
+    assert [(s.click.event_id, s.recommendation.supersedes) for s in latest.lists] == [("x", []), ("c", ["a", "b"])]
+    assert latest.lists[0] == every.lists[1]
+    assert items(latest)[1] == items(every)[3]
+    assert latest.lists[1].recommendation.recommendation_id != every.lists[3].recommendation.recommendation_id
+
+
+def test_the_latest_click_that_is_wanted_is_answered_and_names_none_that_is_not(recommender: Recommender) -> None:
+    old, first, second, older = log(click("old"), click("a", item="i2"), click("b", item="i3"), click("older"))
+    clicks = [old._replace(wanted=False), first, second, older._replace(wanted=False)]
+    processed = process({}, clicks, recommender, Control(), Mode("latest"))
+    assert [(s.click.event_id, s.recommendation.supersedes) for s in processed.lists] == [("b", ["a"])]
+    assert (processed.superseded, processed.too_old) == (1, 2)
+
+
+def test_a_list_names_only_so_many_clicks_and_the_next_list_names_the_rest(recommender: Recommender) -> None:
+    clicks = log(*(click(n) for n in range(2 * MAX_SUPERSEDED + 5)))
+    lists = [s.recommendation for s in process({}, clicks, recommender, Control(), Mode("latest")).lists]
+    assert [len(each.supersedes) for each in lists] == [MAX_SUPERSEDED, MAX_SUPERSEDED, 2]
+    named = [event for each in lists for event in (*each.supersedes, each.trigger_event_id)]
+    assert named == [str(n) for n in range(len(clicks))]
+
+
+def test_a_list_is_scored_by_the_click_right_after_the_one_that_it_answers_and_by_no_other(
+    recommender: Recommender, bundle: Bundle
+) -> None:
+    first = process({}, log(click("a", item="i4")), recommender, Control())
+    shown = items(first)[0]
+    later = [Sourced(click(n, item=shown[n]), n, 0) for n in (1, 2, 3)]
+    processed = process(first.states, later, recommender, Control(), Mode("latest"))
+    assert processed.hits == [Hit(bundle.id, 2)]  # of click 1; nothing was guessed before 2 and 3
+    after = process(processed.states, [Sourced(click(4, item=items(processed)[0][0]), 4, 0)], recommender, Control())
+    assert after.hits == [Hit(bundle.id, 1)]
+
+
+def test_a_shed_list_is_what_is_popular_without_what_is_excluded(recommender: Recommender) -> None:
+    processed = process({}, log(click("a", item="i2")), recommender, Control(), Mode(shed=True))
+    assert items(processed) == [["i1", "i3", "i4", "i5", "i6"]]

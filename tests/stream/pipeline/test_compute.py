@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from serving.bundle import Bundle
 from serving.control import Control
 from serving.events import Click, encode_click
+from serving.process import Mode
 from serving.recommender import Recommender
 from serving.settings import ServingSettings
-from stream.pipeline.compute import Computer, Incoming
+from stream.pipeline.compute import Computer, Incoming, Outcome
 from stream.state.partition import Stored
 
 Lists = dict[tuple[int, int], bytes]
@@ -37,6 +38,11 @@ def records(log: list[tuple[int, Click | None]]) -> list[Incoming]:
     return found
 
 
+def ended(outcome: Outcome) -> int:
+    counts = outcome.duplicates + outcome.replayed + outcome.superseded + outcome.too_old
+    return len(outcome.answers) + len(outcome.dead) + counts
+
+
 def run(bundle: Bundle, batches: Iterable[list[Incoming]]) -> tuple[Lists, States]:
     states: States = {}
     lists: Lists = {}
@@ -48,8 +54,7 @@ def run(bundle: Bundle, batches: Iterable[list[Incoming]]) -> tuple[Lists, State
     computer = Computer(Recommender(bundle, ServingSettings()), state_of, partitions=2)
     for batch in batches:
         outcome = computer.compute(batch, Control())
-        ended = len(outcome.answers) + len(outcome.dead) + outcome.duplicates + outcome.replayed
-        assert ended == len(batch)
+        assert ended(outcome) == len(batch)
         states |= outcome.states
         lists |= {(answer.record.partition, answer.record.offset): answer.value for answer in outcome.answers}
     return lists, states
@@ -69,3 +74,16 @@ def test_batches_and_reading_again_change_neither_lists_nor_states(
     done = len(pieces) // 2
     reread = [*pieces[:done], *pieces[max(0, done - again) :]]
     assert run(bundle, reread) == (lists, states)
+
+
+@given(log=logs, since=st.integers(0, 30))
+def test_under_overload_every_record_is_in_exactly_one_place(
+    tiny_bundle: Bundle, log: list[tuple[int, Click | None]], since: int
+) -> None:
+    computer = Computer(Recommender(tiny_bundle, ServingSettings()), lambda *_: None, partitions=2)
+    batch = [record._replace(timestamp_ms=n - 5 if n >= 5 else -1) for n, record in enumerate(records(log))]
+    outcome = computer.compute(batch, Control(), Mode("latest", shed=True), wanted_since_ms=since)
+    assert ended(outcome) == len(batch)
+    # A record that Kafka gave no time is wanted always.
+    assert all(not 0 <= answer.record.timestamp_ms < since for answer in outcome.answers)
+    assert {answer.source for answer in outcome.answers} <= {"shed"}
