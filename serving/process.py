@@ -4,6 +4,12 @@ The worker, the evaluator, the tests and the fuzzers call it. Cutting the same l
 each list, and each state after the last click, is a function of the session's own clicks, the bundle and the control.
 What a `Mode` leaves out under overload does depend on the batches. It never changes what a session has seen, only
 which lists are made of it; a list that another batch would not have given has an id of its own.
+
+A state that is not there any more is the same as one that the gap has ended, for every click that is not later than the
+grace that the caller waits before it lets states go. For a later click the two differ. A rule in here that ends
+sessions by the watermark of their partition would make lists depend on the other sessions of the partition, and on how
+many partitions there are; and after a recovery the watermark is known as of the newest state, not as of the click that
+is read again, so one id could have two lists.
 """
 
 from collections.abc import Callable, Mapping, Sequence
