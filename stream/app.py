@@ -1,9 +1,8 @@
-"""The Faust application: its topics, its table and its agent, all named here."""
+"""The Faust application: its topics, its table and what works on its clicks, all put together here."""
 
 import asyncio
-import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,19 +14,17 @@ from serving.errors import NextclickError
 from serving.recommender import Recommender
 from stream import transport
 from stream.contract.specs import SESSION_TABLE
-from stream.errors import as_sentence, place_of
+from stream.errors import as_sentence
 from stream.metrics import Metrics
 from stream.pipeline.compute import Computer
-from stream.pipeline.drain import batches
+from stream.pipeline.flight import Airspace
 from stream.pipeline.pipeline import Pipeline
 from stream.settings import Settings
 from stream.state.table import SessionTable, Source
 from stream.transport.credentials import credentials
-
-AGENT = "recommend"
-# Room for two seconds of a burst: Faust sleeps for one whenever every partition is paused because a buffer is full.
-BUFFERED_EVENTS = 65_536
-LOG = logging.getLogger(__name__)
+from stream.transport.link import Link
+from stream.transport.producer import producer_options
+from stream.transport.work import Work
 
 
 @dataclass
@@ -45,9 +42,12 @@ class Failure:
 
 
 class App(faust.App):  # type: ignore[misc]
-    """A Faust application that keeps nothing on disk: its table is in memory, and whole in the changelog."""
+    """A Faust application with what our transport asks of it; the directories that Faust would make it has not."""
 
+    work: Work
+    on_failure: Callable[[Exception], None]
     fetch_max_wait_ms: int
+    producer_options: Mapping[str, Any]
 
     def _create_directories(self) -> None:
         """Make none."""
@@ -61,7 +61,6 @@ class Application:
     table: SessionTable
     computer: Computer
     pipeline: Pipeline
-    agent: Any
     failure: Failure
     bundle_id: str
 
@@ -89,6 +88,8 @@ def create_app(
     failure = Failure()
     app = App(settings.worker.app_id, **faust_settings(settings), Table=SessionTable)
     app.fetch_max_wait_ms = settings.kafka.fetch_max_wait_ms
+    app.producer_options = producer_options(settings.kafka)
+    app.on_failure = failure.set
     clicks = app.topic(
         settings.topics.clicks,
         key_type=bytes,
@@ -97,6 +98,9 @@ def create_app(
         value_serializer="raw",
         allow_empty=True,
     )
+    # Subscribed to and committed, but not carried through an agent's stream: the transport hands batches to the
+    # pipeline.
+    app.topics.add(clicks)
     table: SessionTable = app.Table(
         SESSION_TABLE,
         key_type=bytes,
@@ -107,23 +111,21 @@ def create_app(
         metrics=metrics,
         on_failure=failure.set,
     )
-    computer = Computer(recommender, table.state_of, source.partitions)
+    airspace = Airspace(table.state_of)
+    computer = Computer(recommender, airspace.state_of, source.partitions)
     pipeline = Pipeline(
-        app, table, computer, topics=settings.topics, control=control, metrics=metrics, executor=executor
+        Link(app, settings.topics.clicks, table.changelog_topic_name),
+        table,
+        computer,
+        airspace,
+        settings=settings,
+        control=control,
+        metrics=metrics,
+        executor=executor,
+        on_failure=failure.set,
     )
-
-    async def recommend(stream: Any) -> None:
-        async for events in batches(app, stream, settings.worker.batch_max_events):
-            # Faust would restart an agent that raises, and go on behind the events that it did not finish.
-            if failure.error is None:
-                try:
-                    await pipeline.handle(events)
-                except Exception as error:
-                    LOG.debug("batch failed", exc_info=True)
-                    failure.set(as_sentence(error, place_of(event.message for event in events)))
-
-    agent = app.agent(clicks, name=AGENT)(recommend)
-    return Application(app, table, computer, pipeline, agent, failure, recommender.bundle.id)
+    app.work = pipeline
+    return Application(app, table, computer, pipeline, failure, recommender.bundle.id)
 
 
 def faust_settings(settings: Settings) -> dict[str, Any]:
@@ -149,11 +151,9 @@ def faust_settings(settings: Settings) -> dict[str, Any]:
         "key_serializer": "raw",
         "value_serializer": "raw",
         "processing_guarantee": "at_least_once",
-        "stream_buffer_maxsize": BUFFERED_EVENTS,
-        # A rebalance and a stop wait for the batch in hand.
+        # A rebalance and a stop wait for the work in hand.
         "stream_wait_empty": True,
         "broker_commit_interval": worker.commit_interval_s,
-        "broker_max_poll_records": 2_000,
         # An idle worker would leave the group after this and never come back.
         "broker_max_poll_interval": 86_400.0,
         "broker_session_timeout": worker.session_timeout_s,
@@ -161,7 +161,5 @@ def faust_settings(settings: Settings) -> dict[str, Any]:
         "broker_request_timeout": max(60.0, worker.session_timeout_s),
         "broker_rebalance_timeout": max(60.0, worker.session_timeout_s),
         "consumer_auto_offset_reset": "earliest",
-        # For a connection that hangs; what was not taken is sent again until it is.
-        "producer_request_timeout": 60.0,
-        "producer_max_request_size": 8 * 2**20,
+        "consumer_group_instance_id": worker.group_instance_id,
     }

@@ -4,11 +4,13 @@
 to fall back on what is popular is in `nextclick_stream_lists_total{source="popularity"}`, and nowhere else.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
 from serving.process import Hit
+from stream.pipeline.compute import Incoming, Outcome
 
 # Around the objective of a few milliseconds; what waits longer than seconds waited for a worker, not for its work.
 LATENCY_BUCKETS_S = (
@@ -86,6 +88,26 @@ class Metrics:
         self.timers = {stage: self.stages.labels(stage) for stage in STAGES}
         """The histogram of each stage, those of `process` included."""
         self.timers |= {"encode": self.encode, "search": self.search}
+
+    def count_batch(self, records: Sequence[Incoming], outcome: Outcome) -> None:
+        """Count a batch that has come to its end."""
+        now = time.time()
+        self.batch.observe(len(records))
+        for stage, seconds in outcome.seconds.items():
+            self.timers[stage].observe(seconds)
+        for record, click, source, _ in outcome.answers:
+            if record.timestamp_ms >= 0:
+                self.latency.observe(max(0.0, now - record.timestamp_ms / 1000))
+            self.age.observe(max(0.0, now - click.timestamp_ms / 1000))
+            self.lists.labels(source).inc()
+        for dead in outcome.dead:
+            self.dead_letters.labels(dead.reason).inc()
+        self.events.labels("served").inc(len(outcome.answers))
+        self.events.labels("dead_letter").inc(len(outcome.dead))
+        self.events.labels("duplicate").inc(outcome.duplicates)
+        self.events.labels("replayed").inc(outcome.replayed)
+        self.misrouted.inc(outcome.misrouted)
+        self.count_hits(outcome.hits)
 
     def count_hits(self, hits: Iterable[Hit]) -> None:
         """Score the lists that were shown just before these clicks."""

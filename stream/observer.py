@@ -65,7 +65,7 @@ class Observer:
             self._metrics.lag.remove(str(partition))
         self._shown.intersection_update(owned)
         for partition in owned:
-            behind = lag(app, topic, partition, application.pipeline.positions.get(partition))
+            behind = lag(app, topic, partition, application.pipeline.finished.get(partition))
             if behind is not None:
                 self._metrics.lag.labels(str(partition)).set(behind)
                 self._shown.add(partition)

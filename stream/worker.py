@@ -25,7 +25,6 @@ from stream.metrics import Metrics
 from stream.observer import Observer
 from stream.preflight import find_source
 from stream.settings import Settings
-from stream.transport.offsets import abandon
 
 # What must be there before the worker is ready, in the order in which it comes.
 PARTS = ("bundle", "topics", "control", "tables")
@@ -49,8 +48,12 @@ def run_worker(settings: Settings) -> None:
     metrics, health = Metrics(), Health(PARTS)
     server = HealthServer(settings.monitoring.host, settings.monitoring.port, health, metrics.registry)
     observer = Observer(health, metrics, server.url)
-    with contextlib.closing(server), ThreadPoolExecutor(1, "serving") as executor:
-        asyncio.run(_Worker(settings, metrics, health, observer, executor).run())
+    with (
+        contextlib.closing(server),
+        ThreadPoolExecutor(1, "serving") as executor,
+        asyncio.Runner(loop_factory=_fast_loop()) as runner,
+    ):
+        runner.run(_Worker(settings, metrics, health, observer, executor).run())
 
 
 class _Worker:
@@ -122,7 +125,7 @@ class _Worker:
             if failure.error is not None:
                 LOG.error("worker fails error=%r", failure.error)
                 _exit_after(LEAVE_S, "leaving the group took too long")
-                abandon(app)
+                application.pipeline.abandon()
             # The batch in hand ends, offsets are committed, the group is left. It cannot be cancelled; a timer ends it.
             await app.stop()
         if failure.error is not None:
@@ -137,6 +140,15 @@ class _Worker:
         await app.wait()
         if app.crash_reason is not None:
             raise app.crash_reason
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's, which takes a third of the time of asyncio's for a turn; None where uvloop is not made for."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop  # type: ignore[no-any-return]
 
 
 async def _or_fail(work: Coroutine[Any, Any, None], application: Application) -> None:

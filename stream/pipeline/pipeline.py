@@ -1,163 +1,291 @@
-"""A batch on its way: computed, published, stored, acknowledged, in the one order that loses nothing.
+"""Batches on their way: computed, published, stored, finished, in the one order that loses nothing.
 
-1. lists and dead letters are acknowledged by Kafka,
+1. lists and dead letters are handed to Kafka as soon as they are made, and acknowledged,
 2. then the states, in the changelog,
-3. then the states are put into memory,
-4. then the events are acknowledged, and their offsets may be committed.
+3. then the states are put into the table,
+4. then the events are finished, and their offsets may be committed.
 
-Sessions that have been silent for long leave between 3 and 4: a rebalance waits for what is not acknowledged, so the
-partitions whose sessions are looked at are still this worker's.
+Batches overlap, so that a click does not wait for the acknowledgements of the one before it: the next batch is computed
+from the states that this one leads to (`Airspace`) while its lists are still on their way. Steps 2 to 4 happen in the
+order of the batches; when several have arrived together, each session's newest state is written once for all of them.
 
-Ended between 1 and 2, the events are read again and give the same lists under the same ids. Ended between 2 and 4,
-they are read again and found in their sessions' applied offsets, with their lists long published. Any other order loses
-lists or counts clicks twice. Nothing here is retried: what raises ends the process before step 4.
+Ended between 1 and 2, the events are read again and give the same lists under the same ids, because a list is a
+function of its session's clicks and of nothing else. Ended between 2 and 4, they are read again and found in their
+sessions' applied offsets, with their lists long published. Any other order loses lists or counts clicks twice. Nothing
+here is retried: what raises ends the process before step 4.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any
-
-import faust
+from functools import partial
+from typing import Any, NamedTuple
 
 from serving.control import Control
+from stream.errors import as_sentence, place_of
 from stream.metrics import Metrics
-from stream.pipeline.compute import Computer, Incoming, Outcome
-from stream.pipeline.publish import Outgoing, dead_letter, publish
-from stream.settings import TopicSettings
+from stream.pipeline.compute import Computer, Incoming
+from stream.pipeline.flight import Airspace, Flight, Place, newest_states
+from stream.pipeline.publish import answers, check
+from stream.settings import Settings
+from stream.state.partition import Stored
 from stream.state.table import APPLIED_OFFSET_HEADER, MARKER_KEY, SessionTable
-from stream.transport.offsets import committed_offset
+from stream.transport.link import Link
+from stream.transport.producer import OffsetReceipt, Outgoing, Receipt
 
 # Looking for expired sessions costs little, but not nothing for each batch of one click.
 EXPIRE_EVERY_S = 1.0
+# Events that may be on their way at once: what a rebalance waits for, and what is read again after a crash.
+MAX_IN_FLIGHT = 4_096
+# A batch of so few events is computed faster than it is handed to another thread and back.
+INLINE_EVENTS = 16
+# How often a worker that may not produce looks whether it may again.
+HELD_S = 0.05
 
-Event = Any
+
+class Expired(NamedTuple):
+    """Sessions of one partition that leave, each with its applied offset."""
+
+    partition: int
+    sessions: list[tuple[bytes, int]]
+
+
+class Writing(NamedTuple):
+    """What one write to the changelog holds."""
+
+    flights: list[Flight]
+    states: dict[Place, Stored]
+    expired: list[Expired]
+    epoch: int
+    began: float
 
 
 class Pipeline:
-    """Handles one batch after the other; batches never overlap.
+    """Takes batches from the transport (`stream.transport.work.Work`) and brings them to their end.
 
     Args:
-        app: the Faust application, whose producer writes.
+        link: writes to Kafka, and knows what this worker may do.
         table: the sessions.
-        computer: what makes lists, run in `executor`.
-        topics: names of the topics.
+        computer: what makes lists; large batches in `executor`.
+        airspace: the states that `computer` reads.
+        settings: of this process.
         control: returns what operators have told so far.
         metrics: gets all figures.
         executor: one thread, so that the encoder and the index, themselves on one thread, never share their core.
+        on_failure: called with an error that must end the process.
 
     """
 
     def __init__(
         self,
-        app: faust.App,
+        link: Link,
         table: SessionTable,
         computer: Computer,
+        airspace: Airspace,
         *,
-        topics: TopicSettings,
+        settings: Settings,
         control: Callable[[], Control],
         metrics: Metrics,
         executor: Executor,
+        on_failure: Callable[[Exception], None],
     ) -> None:
-        self._app = app
+        self.topic = settings.topics.clicks
+        self.most = settings.worker.batch_max_events
+        self.finished: dict[int, int] = {}
+        self._link = link
         self._table = table
         self._computer = computer
-        self._topics = topics
+        self._airspace = airspace
+        self._topics = settings.topics
         self._control = control
         self._metrics = metrics
         self._executor = executor
+        self._on_failure = on_failure
+        self._failed = False
+        self._writing = False
+        self._epoch = 0
         self._expired_at = time.monotonic()
-        self.positions: dict[int, int] = {}
-        """By partition, the offset after the last event that is finished."""
+        self._held: asyncio.TimerHandle | None = None
+        self._moved = asyncio.Event()
 
-    async def handle(self, events: Sequence[Event]) -> None:
-        """Bring a batch to its end.
+    # --- what the transport asks
 
-        Raises:
-            PublishError: Kafka did not take a record.
-            NextclickError: no list can be made of anything.
+    async def accept(self, records: Sequence[Any], still_ours: Callable[[], bool]) -> None:
+        """Compute a batch and hand its lists to Kafka; return when the next batch may come."""
+        try:
+            await self._accept(records, still_ours)
+        except Exception as error:
+            self._fail(as_sentence(error, place_of(records)))
 
-        """
-        records = [_incoming(event.message) for event in events]
-        outcome = await self._compute(records)
-        await self._emit(outcome)
-        await self._store(outcome, {record.partition for record in records})
-        if time.monotonic() - self._expired_at >= EXPIRE_EVERY_S:
-            await self._expire()
-            self._expired_at = time.monotonic()
-        for event in events:
-            event.ack()
-            self.positions[event.message.partition] = event.message.offset + 1
-        self._count(records, outcome)
+    async def settle(self) -> None:
+        """Wait until all that was accepted is finished, unless this worker may not produce any more."""
+        while self._airspace and not self._failed and self._link.fresh:
+            await self._wait()
 
-    async def _compute(self, records: Sequence[Incoming]) -> Outcome:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._computer.compute, records, self._control())
+    def released(self) -> None:
+        """Forget what is on its way, and how far it was: the partitions are read from their committed offsets again."""
+        self._epoch += 1
+        self._writing = False
+        self._airspace.clear()
+        self.finished.clear()
+        self._moved.set()
 
-    async def _emit(self, outcome: Outcome) -> None:
+    def abandon(self) -> None:
+        """Begin nothing more, and let nobody wait for what is on its way: the process is about to end."""
+        self._failed = True
+        self._moved.set()
+
+    # --- a batch
+
+    async def _accept(self, records: Sequence[Any], still_ours: Callable[[], bool]) -> None:
+        if not await self._may_go_on(still_ours):
+            return
+        incoming = [_incoming(record) for record in records]
+        if len(incoming) <= INLINE_EVENTS:
+            outcome = self._computer.compute(incoming, self._control())
+        else:
+            loop = asyncio.get_running_loop()
+            outcome = await loop.run_in_executor(self._executor, self._computer.compute, incoming, self._control())
+        if await self._may_go_on(still_ours):
+            self._launch(Flight(incoming, outcome))
+
+    async def _may_go_on(self, still_ours: Callable[[], bool]) -> bool:
+        """Wait until there is room and this worker may produce; tell whether the partitions are still its own."""
+        while self._failed or not self._link.fresh or self._airspace.events >= MAX_IN_FLIGHT:
+            if not still_ours():
+                return False
+            await self._wait()
+        return still_ours()
+
+    def _launch(self, flight: Flight) -> None:
         """Take step 1."""
-        lists = [Outgoing(self._topics.recommendations, answer.record.key, answer.value) for answer in outcome.answers]
-        letters = [dead_letter(dead, self._topics.clicks, self._topics.dead_letters) for dead in outcome.dead]
-        with self._metrics.timers["emit"].time():
-            await publish(self._app, lists + letters)
+        self._airspace.begin(flight)
+        outgoing = list(answers(flight.outcome, self._topics))
+        arrived = partial(self._arrive, flight, self._epoch, time.perf_counter())
+        if outgoing:
+            self._link.write(outgoing, Receipt(len(outgoing), arrived))
+        else:
+            arrived(Receipt(0, arrived))
 
-    async def _store(self, outcome: Outcome, partitions: Iterable[int]) -> None:
-        """Take steps 2 and 3."""
-        changes = [self._change(partition, key, stored.state) for (partition, key), stored in outcome.states.items()]
-        markers = {partition: self._table.missing_marker(partition) for partition in partitions}
-        changes += [self._change(partition, MARKER_KEY, marker) for partition, marker in markers.items() if marker]
-        with self._metrics.timers["changelog"].time():
-            await publish(self._app, changes)
-        for (partition, key), stored in outcome.states.items():
-            self._table.shard(partition).put(key, stored)
-        for partition in partitions:
-            self._table.shard(partition).topic_id = self._table.source.topic_id
+    def _arrive(self, flight: Flight, epoch: int, began: float, receipt: Receipt) -> None:
+        """Step 1 is done for a flight."""
+        if epoch != self._epoch or self._failed:
+            return
+        try:
+            check(receipt)
+            self._metrics.timers["emit"].observe(time.perf_counter() - began)
+            flight.arrived = True
+            self._advance()
+        except Exception as error:
+            self._fail(error)
 
-    async def _expire(self) -> None:
-        """Let sessions go that have been silent for long, from the changelog first and then from memory.
+    def _advance(self) -> None:
+        """Take step 2 for all that has arrived, unless the write before is still on its way."""
+        if self._writing or self._failed:
+            return
+        if not self._link.fresh:
+            self._hold()
+            return
+        flights, expired = self._airspace.arrivals(), list(self._expired())
+        if not flights and not expired:
+            return
+        writing = Writing(flights, newest_states(flights), expired, self._epoch, time.perf_counter())
+        records = list(self._changes(writing))
+        self._writing = True
+        stored = partial(self._store, writing)
+        if records:
+            self._link.write(records, OffsetReceipt(len(records), stored))
+        else:
+            stored(OffsetReceipt(0, stored))
+
+    def _changes(self, writing: Writing) -> Iterator[Outgoing]:
+        changelog = self._table.changelog_topic_name
+        for (partition, key), stored in writing.states.items():
+            yield Outgoing(changelog, key, stored.state, partition)
+        for partition in {partition for flight in writing.flights for partition in flight.ends}:
+            if marker := self._table.missing_marker(partition):
+                yield Outgoing(changelog, MARKER_KEY, marker, partition)
+        for partition, sessions in writing.expired:
+            for key, applied in sessions:
+                yield Outgoing(changelog, key, None, partition, [(APPLIED_OFFSET_HEADER, str(applied).encode())])
+
+    def _store(self, writing: Writing, receipt: Receipt) -> None:
+        """Take steps 3 and 4."""
+        if writing.epoch != self._epoch or self._failed:
+            return
+        try:
+            check(receipt)
+            assert isinstance(receipt, OffsetReceipt)
+            self._metrics.timers["changelog"].observe(time.perf_counter() - writing.began)
+            followed = self._link.in_changelog(receipt)
+            self._put(writing, followed)
+            self._finish(writing.flights)
+            self._writing = False
+            self._moved.set()
+            self._advance()
+        except Exception as error:
+            self._fail(error)
+
+    def _put(self, writing: Writing, followed: Mapping[int, int]) -> None:
+        changes: dict[int, dict[bytes, Stored]] = {}
+        for (partition, key), stored in writing.states.items():
+            changes.setdefault(partition, {})[key] = stored
+        for partition, states in changes.items():
+            self._table.shard(partition).store(states, followed.get(partition))
+        for partition, sessions in writing.expired:
+            gone = self._table.shard(partition).remove_many(sessions, followed.get(partition))
+            self._metrics.expired.inc(gone)
+        self._airspace.land(writing.flights, writing.states)
+
+    def _finish(self, flights: Sequence[Flight]) -> None:
+        for flight in flights:
+            for partition, end in flight.ends.items():
+                self._table.shard(partition).topic_id = self._table.source.topic_id
+                self.finished[partition] = end
+            self._metrics.count_batch(flight.records, flight.outcome)
+
+    # --- beside the batches
+
+    def _expired(self) -> Iterator[Expired]:
+        """Give sessions that have been silent for long: from the changelog they leave first, then from the table.
 
         Of every partition, not only of those in the batch: a quiet one would hardly ever have an event in the batch
-        that comes when it is time to look.
+        that comes when it is time to look. A session that is on its way has just been heard of.
         """
-        for partition, shard in list(self._table.shards.items()):
-            # A worker whose session has timed out is not waited for, and its partitions may go at any await.
-            if self._table.shards.get(partition) is not shard:
-                continue
-            expired = self._table.expired(shard, committed_offset(self._app, self._topics.clicks, partition))
-            await publish(self._app, [self._tombstone(partition, key, applied) for key, applied in expired])
-            self._metrics.expired.inc(sum(shard.remove(key, applied) for key, applied in expired))
+        if time.monotonic() - self._expired_at < EXPIRE_EVERY_S:
+            return
+        self._expired_at = time.monotonic()
+        for partition, shard in self._table.shards.items():
+            found = self._table.expired(shard, self._link.committed(partition))
+            if silent := [(key, applied) for key, applied in found if (partition, key) not in self._airspace]:
+                yield Expired(partition, silent)
 
-    def _change(self, partition: int, key: bytes, value: bytes | None) -> Outgoing:
-        return Outgoing(self._table.changelog_topic_name, key, value, partition)
+    def _hold(self) -> None:
+        if self._held is None:
+            self._held = asyncio.get_running_loop().call_later(HELD_S, self._look_again)
 
-    def _tombstone(self, partition: int, key: bytes, applied: int) -> Outgoing:
-        headers = [(APPLIED_OFFSET_HEADER, str(applied).encode())]
-        return self._change(partition, key, None)._replace(headers=headers)
+    def _look_again(self) -> None:
+        self._held = None
+        try:
+            self._advance()
+        except Exception as error:
+            self._fail(error)
 
-    def _count(self, records: Sequence[Incoming], outcome: Outcome) -> None:
-        metrics, now = self._metrics, time.time()
-        metrics.batch.observe(len(records))
-        for stage, seconds in outcome.seconds.items():
-            metrics.timers[stage].observe(seconds)
-        for record, click, source, _ in outcome.answers:
-            if record.timestamp_ms >= 0:
-                metrics.latency.observe(max(0.0, now - record.timestamp_ms / 1000))
-            metrics.age.observe(max(0.0, now - click.timestamp_ms / 1000))
-            metrics.lists.labels(source).inc()
-        for dead in outcome.dead:
-            metrics.dead_letters.labels(dead.reason).inc()
-        metrics.events.labels("served").inc(len(outcome.answers))
-        metrics.events.labels("dead_letter").inc(len(outcome.dead))
-        metrics.events.labels("duplicate").inc(outcome.duplicates)
-        metrics.events.labels("replayed").inc(outcome.replayed)
-        metrics.misrouted.inc(outcome.misrouted)
-        metrics.count_hits(outcome.hits)
+    async def _wait(self) -> None:
+        """Wait for a write to end, or a moment: nobody tells when the membership changes."""
+        self._moved.clear()
+        try:
+            async with asyncio.timeout(HELD_S):
+                await self._moved.wait()
+        except TimeoutError:
+            pass
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        self._moved.set()
+        self._on_failure(error)
 
 
-def _incoming(message: Any) -> Incoming:
-    # Faust counts seconds in a float, which is exact to a fraction of a microsecond until the year 2242.
-    timestamp_ms = -1 if message.timestamp is None else round(message.timestamp * 1000)
-    return Incoming(
-        message.partition, message.offset, timestamp_ms, message.key, message.value, tuple(message.headers or ())
-    )
+def _incoming(record: Any) -> Incoming:
+    return Incoming(record.partition, record.offset, record.timestamp, record.key, record.value, record.headers)

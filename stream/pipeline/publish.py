@@ -1,52 +1,37 @@
-"""Writing to Kafka: a record is written when its own delivery report says so, without an error, and not before."""
+"""What becomes of a batch in Kafka: its lists, its dead letters, its states."""
 
-import asyncio
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
-import faust
-from faust.exceptions import ProducerSendError
-
-from stream.contract.dead_letter import TRUNCATED_FROM, Cause, HeaderList, dead_letter_headers
+from stream.contract.dead_letter import TRUNCATED_FROM, Cause, dead_letter_headers
 from stream.errors import PublishError
-from stream.pipeline.compute import Dead
+from stream.pipeline.compute import Dead, Outcome
+from stream.settings import TopicSettings
+from stream.transport.producer import Outgoing, Receipt
 
 # Kafka's own limit is 1,048,588 bytes for a batch unless somebody has raised it. A broker that refuses a record
 # breaks the numbering of the idempotent producer, so what is too large must not be sent.
 LARGEST_DEAD_LETTER = 1_000_000
 
 
-class Outgoing(NamedTuple):
-    """A record to be written. Without a partition the key decides, as in Java's clients."""
-
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    partition: int | None = None
-    headers: HeaderList | None = None
+def answers(outcome: Outcome, topics: TopicSettings) -> Iterator[Outgoing]:
+    """Give the lists and dead letters of a batch."""
+    for answer in outcome.answers:
+        yield Outgoing(topics.recommendations, answer.record.key, answer.value)
+    for dead in outcome.dead:
+        yield dead_letter(dead, topics.clicks, topics.dead_letters)
 
 
-async def publish(app: faust.App, records: Sequence[Outgoing]) -> None:
-    """Write the records, and return when Kafka has acknowledged every one of them.
+def check(receipt: Receipt) -> None:
+    """See that all records were taken.
 
     Raises:
-        PublishError: a record was refused. What became of the others is not known; the events must be read again.
+        PublishError: one was refused. What became of the others is not known; the events must be read again.
 
     """
-    try:
-        reports = [
-            await app.producer.send(record.topic, record.key, record.value, record.partition, None, record.headers)
-            for record in records
-        ]
-    except ProducerSendError as error:
-        raise PublishError(f"a record cannot be written ({error}); what it answers will be read again") from error
-    results = await asyncio.gather(*reports, return_exceptions=True)
-    for record, result in zip(records, results, strict=True):
-        if isinstance(result, BaseException):
-            raise PublishError(
-                f"topic {record.topic} did not take a record of {len(record.value or b'')} bytes ({result!r}); "
-                "what it answers will be read again. `nextclick topics check` looks for the cause"
-            ) from result
+    if receipt.refused is not None:
+        raise PublishError(
+            f"{receipt.refused}; what it answers will be read again. `nextclick topics check` looks for the cause"
+        )
 
 
 def dead_letter(dead: Dead, source: str, topic: str) -> Outgoing:
@@ -67,5 +52,5 @@ def dead_letter(dead: Dead, source: str, topic: str) -> Outgoing:
 
 def _size(record: Outgoing) -> int:
     # 16 bytes for the lengths around each part are more than Kafka needs.
-    headers = sum(len(name.encode()) + len(text) + 16 for name, text in record.headers or [])
+    headers = sum(len(name.encode()) + len(text or b"") + 16 for name, text in record.headers or [])
     return len(record.key or b"") + len(record.value or b"") + headers + 100

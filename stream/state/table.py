@@ -122,6 +122,18 @@ class SessionTable(faust.Table):  # type: ignore[misc]
             await self._check_offsets(owned)
         self.metrics.recovery.set(time.monotonic() - self._recovery_began)
 
+    def recover(self, records: Iterable[Any]) -> None:
+        """Apply records of the changelog, as aiokafka gives them; what cannot be read ends the process."""
+        count = 0
+        for record in records:
+            try:
+                self.apply(record)
+            except Exception as error:
+                self.on_failure(_with_place(error, place_of([record])))
+                break
+            count += 1
+        self.metrics.recovered.inc(count)
+
     def apply(self, message: Any) -> None:
         """Apply one record of the changelog."""
         shard, key = self.shard(message.partition), message.key
@@ -178,16 +190,7 @@ class SessionStore(Store):  # type: ignore[misc]
     table: SessionTable
 
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: object, to_value: object) -> None:
-        """Apply records of the changelog."""
-        count = 0
-        for event in batch:
-            try:
-                self.table.apply(event.message)
-            except Exception as error:
-                self.table.on_failure(_with_place(error, place_of([event.message])))
-                break
-            count += 1
-        self.table.metrics.recovered.inc(count)
+        """Do nothing: the transport has given the records to the table when it fetched them."""
 
     async def on_rebalance(
         self,

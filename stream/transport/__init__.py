@@ -1,5 +1,12 @@
 """Faust's way to Kafka, with what we change in it: the URL scheme `nextclick`, one file for each change.
 
+- `connection`: aiokafka's consumer in the worker's own loop, not in a thread beside it; what it fetches, skips and
+  knows
+- `consumer`: from fetched records to finished work to committed offsets, batch by batch
+- `membership`: how sure a worker may be that its partitions are still its own
+- `producer`: librdkafka writes, and each record has its own delivery report
+- `offsets`: what Faust's consumer knows and keeps to itself
+
 Everything here leans on names that Faust does not promise to keep; its version is pinned for that.
 """
 
@@ -7,7 +14,7 @@ from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as stock
 
 from stream.transport.consumer import Consumer
-from stream.transport.producer import IdempotentProducer
+from stream.transport.producer import Producer
 
 SCHEME = "nextclick"
 
@@ -16,7 +23,7 @@ class Transport(stock.Transport):  # type: ignore[misc]
     """Faust's aiokafka transport with our consumer and producer."""
 
     Consumer = Consumer
-    Producer = IdempotentProducer
+    Producer = Producer
 
 
 def register() -> None:

@@ -1,5 +1,6 @@
-"""Kafka's security settings as Faust takes them."""
+"""Kafka's security settings as Faust's consumer and as librdkafka take them."""
 
+import time
 from typing import Any
 
 import faust
@@ -36,3 +37,24 @@ class _FixedToken(AbstractTokenProvider):  # type: ignore[misc]
 
     async def token(self) -> str:
         return self._token
+
+
+# A token that the operator gave does not change; librdkafka asks again when this has passed.
+TOKEN_LIFE_S = 3600.0
+
+
+def librdkafka_security(kafka: KafkaSettings) -> dict[str, Any]:
+    """Return the same as librdkafka's configuration."""
+    options: dict[str, Any] = {
+        "security.protocol": kafka.security_protocol.lower(),
+        "sasl.mechanism": kafka.sasl_mechanism,
+        "sasl.username": kafka.sasl_username,
+        "sasl.password": kafka.sasl_password and kafka.sasl_password.get_secret_value(),
+        "ssl.ca.location": kafka.ssl_ca_file and str(kafka.ssl_ca_file),
+        "ssl.certificate.location": kafka.ssl_certificate_file and str(kafka.ssl_certificate_file),
+        "ssl.key.location": kafka.ssl_key_file and str(kafka.ssl_key_file),
+    }
+    if kafka.sasl_oauth_token is not None:
+        token = kafka.sasl_oauth_token.get_secret_value()
+        options["oauth_cb"] = lambda _: (token, time.time() + TOKEN_LIFE_S)
+    return {name: value for name, value in options.items() if value is not None}

@@ -25,14 +25,6 @@ def lag(app: faust.App, topic: str, partition: int, position: int | None) -> int
     return max(0, int(end) - max(position or 0, committed_offset(app, topic, partition)))
 
 
-def abandon(app: faust.App) -> None:
-    """Forget the events in hand, so that a stop does not wait for their acknowledgement, which will not come.
-
-    They stay uncommitted, and are read again by whoever gets the partition.
-    """
-    app.consumer._unacked_messages.clear()
-
-
 def hold_flow(app: faust.App) -> None:
     """Fetch nothing until Faust lets the flow go on again; to be called at the end of a recovery.
 

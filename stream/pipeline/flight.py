@@ -1,0 +1,85 @@
+"""What is on its way: batches whose lists are not acknowledged yet, and the states that follow from them."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from stream.pipeline.compute import Outcome
+from stream.state.partition import Stored
+
+Place = tuple[int, bytes]
+"""A session: its partition and its key."""
+
+
+class Flight:
+    """One batch, from when its lists were handed over until its states are in the changelog."""
+
+    __slots__ = ("arrived", "count", "ends", "outcome", "records")
+
+    def __init__(self, records: Sequence[Any], outcome: Outcome) -> None:
+        self.records = records
+        self.outcome = outcome
+        self.count = len(records)
+        self.ends = {record.partition: record.offset + 1 for record in records}
+        self.arrived = False
+
+
+class Airspace:
+    """The flights in the order in which they began, and the newest state of each session that is in one.
+
+    Args:
+        stored: returns a session's state from the table, by partition and key.
+
+    """
+
+    def __init__(self, stored: Callable[[int, bytes], bytes | None]) -> None:
+        self._stored = stored
+        self._states: dict[Place, Stored] = {}
+        self._flights: deque[Flight] = deque()
+        self.events = 0
+        """Events in flights that have not landed."""
+
+    def __bool__(self) -> bool:
+        return self.events > 0
+
+    def __contains__(self, place: Place) -> bool:
+        return place in self._states
+
+    def state_of(self, partition: int, key: bytes) -> bytes | None:
+        """Return a session's newest state, whether it is in the table yet or not."""
+        flying = self._states.get((partition, key))
+        return self._stored(partition, key) if flying is None else flying.state
+
+    def begin(self, flight: Flight) -> None:
+        """Add the newest flight."""
+        self._flights.append(flight)
+        self._states.update(flight.outcome.states)
+        self.events += flight.count
+
+    def arrivals(self) -> list[Flight]:
+        """Take out the oldest flights, as far as all of them have arrived."""
+        arrived: list[Flight] = []
+        while self._flights and self._flights[0].arrived:
+            arrived.append(self._flights.popleft())
+        return arrived
+
+    def land(self, flights: Iterable[Flight], states: Mapping[Place, Stored]) -> None:
+        """Forget flights whose newest states are in the table."""
+        for place, stored in states.items():
+            if self._states.get(place) is stored:
+                del self._states[place]
+        self.events -= sum(flight.count for flight in flights)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._states.clear()
+        self._flights.clear()
+        self.events = 0
+
+
+def newest_states(flights: Iterable[Flight]) -> dict[Place, Stored]:
+    """Return the states that flights leave behind: of a session that is in several, the newest."""
+    states: dict[Place, Stored] = {}
+    for flight in flights:
+        states |= flight.outcome.states
+    return states

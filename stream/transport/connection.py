@@ -1,0 +1,152 @@
+"""aiokafka's consumer, as Faust's "consumer thread" has it, without the thread.
+
+In the loop: Faust runs the consumer in a thread of its own, so that heartbeats go on while the loop is busy. Each call
+for records then costs two hand-overs between threads that fight for the interpreter: measured on two cores, 0.3 ms of a
+click's latency and 250 us of CPU for a lone click. Our loop is never busy for long (large batches are computed in a
+thread), and a worker whose loop hangs should lose its partitions, not keep them.
+
+The wait: Faust asks every broker to hold an empty fetch for 1.5 s. Kafka answers a waiting fetch as soon as a record
+arrives, so its wait costs nothing. Tansu, the embedded broker, looks again only twice in the time that it was told to
+wait: measured with kafka-python at 200 clicks/s, the median click arrived after 130 ms of a wait of 500 ms, and after
+4 ms of one of 10 ms.
+
+The end of a changelog: Faust asks for it (ListOffsets) and ends a recovery there. Tansu answers with the first offset
+of the last batch plus one, so the rest of that batch would be missing from the table. A fetch tells the end on every
+broker, so the later of the two counts.
+
+The start of a partition: Faust seeks to the committed offsets, which aiokafka does only for partitions that have one; a
+partition without one is sought to its start here.
+
+The empty set: aiokafka takes a call for records of no partitions for one of all (`Fetcher.fetched_records`, 0.14.0);
+Faust drops what it did not ask for, so the first records of a partition were never seen when two workers started within
+a second: measured on Kafka, 2,000 of 8,000 clicks.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from faust.transport.drivers import aiokafka as stock
+from mode import Service
+from mode.utils.futures import maybe_async
+
+from stream.transport.membership import Membership
+
+TopicPartition = Any
+Records = Mapping[TopicPartition, list[Any]]
+
+
+class Connection(stock.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust's consumer thread as a service of the loop that it is started in."""
+
+    mundane_level = "debug"
+    # Faust's thread is waited for when it stops; there is none.
+    wait_for_shutdown = False
+
+    def __init__(self, consumer: Any, *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(consumer, loop=loop, thread_loop=loop, **options)
+        self.membership = Membership(self.app.conf.broker_session_timeout)
+
+    # --- a service, not a thread
+
+    def _get_tasks(self) -> Iterable[Any]:
+        """Return none: Faust's only task here keeps the thread's loop awake."""
+        return ()
+
+    async def start(self) -> None:
+        """Start in this loop."""
+        self._thread_started.set()
+        await self._default_start()
+
+    async def stop(self) -> None:
+        """Stop in this loop."""
+        if self._started.is_set():
+            await Service.stop(self)
+
+    async def crash(self, reason: BaseException) -> None:
+        """Tell Faust that this service has ended."""
+        await Service.crash(self, reason)
+
+    def _stopped_set(self) -> None:
+        self._stopped.set()
+
+    async def _stop_children(self) -> None:
+        await self._default_stop_children()
+
+    async def _stop_futures(self) -> None:
+        await self._default_stop_futures()
+
+    async def _stop_exit_stacks(self) -> None:
+        await self._default_stop_exit_stacks()
+
+    async def on_stop(self) -> None:
+        """Leave the group and close the connections."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def call_thread(self, fun: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
+        """Call it: there is no other thread."""
+        return await maybe_async(fun(*args, **options))
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Faust's consumer waits for the work in hand."""
+        await self.consumer.on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition], generation_id: int = 0) -> None:
+        """Faust's consumer begins a recovery. Whoever gets an assignment is a member."""
+        self.membership.confirm(self.membership.now())
+        await self.consumer.on_partitions_assigned(assigned, generation_id)
+
+    # --- what is told to aiokafka
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = self.app.fetch_max_wait_ms
+        return consumer
+
+    async def on_start(self) -> None:
+        """Connect, and listen to what the coordinator answers to heartbeats."""
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        heartbeat = coordinator._do_heartbeat
+
+        async def confirmed_heartbeat() -> bool:
+            asked_at = self.membership.now()
+            taken: bool = await heartbeat()
+            if taken:
+                self.membership.confirm(asked_at)
+            return taken
+
+        coordinator._do_heartbeat = confirmed_heartbeat
+
+    # --- what is asked of aiokafka
+
+    async def fetch(self, partitions: frozenset[TopicPartition], timeout_s: float, most: int) -> Records:
+        """Return records that have come, at most so many; wait for the first one."""
+        if not partitions:
+            return {}
+        found: Records = await self._fetch_records(
+            self._ensure_consumer(), partitions, timeout=timeout_s, max_records=most
+        )
+        return found
+
+    async def seek_to_committed(self) -> Mapping[TopicPartition, int | None]:
+        """Seek every partition to where it must be read from, and return the offsets that were committed."""
+        consumer = self._ensure_consumer()
+        committed: Mapping[TopicPartition, int | None] = await consumer.seek_to_committed()
+        # The changelog has no committed offsets either; the recovery seeks there itself.
+        fresh = [tp for tp, offset in committed.items() if not offset and self.app.topics.acks_enabled_for(tp.topic)]
+        if fresh:
+            await consumer.seek_to_beginning(*fresh)
+        return committed
+
+    async def _highwaters(self, partitions: Any) -> Mapping[TopicPartition, int]:
+        ends: Mapping[TopicPartition, int] = await super()._highwaters(partitions)
+        consumer = self._ensure_consumer()
+        fetched: dict[TopicPartition, int] = {}
+        # aiokafka fetches from every partition as soon as it is assigned. One that is revoked meanwhile is not waited
+        # for; the next assignment asks again.
+        while waiting := (consumer.assignment() & set(partitions)) - fetched.keys():
+            fetched |= {tp: end for tp in waiting if (end := consumer.highwater(tp)) is not None}
+            await asyncio.sleep(0.005)
+        return {tp: max(end, fetched.get(tp, end)) for tp, end in ends.items()}

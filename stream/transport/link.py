@@ -1,0 +1,66 @@
+"""What the pipeline needs of a running Faust application, and no more: writing, membership, offsets."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from stream.transport.producer import OffsetReceipt, Outgoing, Receipt
+
+
+class Link:
+    """The Kafka side of a pipeline.
+
+    Args:
+        app: the Faust application; what is asked here is asked after it was started.
+        clicks: the topic that is read.
+        changelog: the topic of the session table.
+
+    """
+
+    def __init__(self, app: faust.App, clicks: str, changelog: str) -> None:
+        self._app = app
+        self._clicks = clicks
+        self._changelog = changelog
+
+    @property
+    def fresh(self) -> bool:
+        """Whether this worker may take its partitions for its own, and produce (`stream.transport.membership`)."""
+        return bool(self._app.consumer._thread.membership.fresh)
+
+    def write(self, records: Iterable[Outgoing], receipt: Receipt) -> None:
+        """Hand records to Kafka's producer; `receipt` gets a delivery report for each."""
+        self._app.producer.write(records, receipt)
+
+    def committed(self, partition: int) -> int:
+        """Return the offset that the partition of the clicks would be read from again."""
+        return self._app.consumer._committed_offset.get(TP(self._clicks, partition)) or 0
+
+    async def commit(self) -> None:
+        """Commit what is finished, now."""
+        await self._app.consumer.commit()
+
+    def lag(self) -> int:
+        """Return how many clicks wait at the brokers, as far as the last fetches told."""
+        consumer = self._app.consumer
+        read: Mapping[Any, int | None] = consumer._read_offset
+        ends = ((consumer.highwater(tp), read.get(tp)) for tp in consumer.assignment() if tp.topic == self._clicks)
+        return sum(max(0, end - (position or 0)) for end, position in ends if end is not None)
+
+    def in_changelog(self, receipt: OffsetReceipt) -> dict[int, int]:
+        """Return, by partition, up to which offset the table now holds the changelog, where that is known.
+
+        It is known where what this worker wrote follows, without a hole, what it had read or written before: else
+        another worker has written there too, and what it wrote must be read. Faust begins its next recovery from there;
+        without this it would read again, at each rebalance, all that was written since the last one.
+        """
+        known = self._app.tables.recovery.active_offsets
+        followed: dict[int, int] = {}
+        for partition, newest in receipt.newest.items():
+            tp = TP(self._changelog, partition)
+            before = known.get(tp)
+            alone = newest - receipt.oldest[partition] + 1 == receipt.count[partition]
+            if before is not None and alone and receipt.oldest[partition] == before + 1:
+                known[tp] = followed[partition] = newest
+        return followed
