@@ -22,7 +22,7 @@ STAGE_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
 STAGES = ("decode", "state", "process", "emit", "changelog")  # serving's encode and search are parts of process
-OUTCOMES = ("served", "dead_letter", "duplicate", "replayed")
+OUTCOMES = ("served", "dead_letter", "duplicate", "replayed", "superseded", "too_old")
 PREQUENTIAL_K = (1, 5, 10, 20)
 
 
@@ -106,6 +106,8 @@ class Metrics:
         self.events.labels("dead_letter").inc(len(outcome.dead))
         self.events.labels("duplicate").inc(outcome.duplicates)
         self.events.labels("replayed").inc(outcome.replayed)
+        self.events.labels("superseded").inc(outcome.superseded)
+        self.events.labels("too_old").inc(outcome.too_old)
         self.misrouted.inc(outcome.misrouted)
         self.count_hits(outcome.hits)
 

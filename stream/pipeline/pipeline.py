@@ -27,6 +27,7 @@ from stream.errors import as_sentence, place_of
 from stream.metrics import Metrics
 from stream.pipeline.compute import Computer, Incoming
 from stream.pipeline.flight import Airspace, Flight, Place, newest_states
+from stream.pipeline.overload import Overload
 from stream.pipeline.publish import answers, check
 from stream.settings import Settings
 from stream.state.partition import Stored
@@ -56,6 +57,7 @@ class Writing(NamedTuple):
 
     flights: list[Flight]
     states: dict[Place, Stored]
+    markers: dict[int, bytes]
     expired: list[Expired]
     epoch: int
     began: float
@@ -98,6 +100,7 @@ class Pipeline:
         self._computer = computer
         self._airspace = airspace
         self._topics = settings.topics
+        self._overload = Overload(settings.overload, link.lag)
         self._control = control
         self._metrics = metrics
         self._executor = executor
@@ -142,11 +145,12 @@ class Pipeline:
         if not await self._may_go_on(still_ours):
             return
         incoming = [_incoming(record) for record in records]
+        mode, wanted_since_ms = self._overload.plan()
+        compute = partial(self._computer.compute, incoming, self._control(), mode, wanted_since_ms=wanted_since_ms)
         if len(incoming) <= INLINE_EVENTS:
-            outcome = self._computer.compute(incoming, self._control())
+            outcome = compute()
         else:
-            loop = asyncio.get_running_loop()
-            outcome = await loop.run_in_executor(self._executor, self._computer.compute, incoming, self._control())
+            outcome = await asyncio.get_running_loop().run_in_executor(self._executor, compute)
         if await self._may_go_on(still_ours):
             self._launch(Flight(incoming, outcome))
 
@@ -190,7 +194,8 @@ class Pipeline:
         flights, expired = self._airspace.arrivals(), list(self._expired())
         if not flights and not expired:
             return
-        writing = Writing(flights, newest_states(flights), expired, self._epoch, time.perf_counter())
+        markers = self._missing_markers(flights)
+        writing = Writing(flights, newest_states(flights), markers, expired, self._epoch, time.perf_counter())
         records = list(self._changes(writing))
         self._writing = True
         stored = partial(self._store, writing)
@@ -203,12 +208,16 @@ class Pipeline:
         changelog = self._table.changelog_topic_name
         for (partition, key), stored in writing.states.items():
             yield Outgoing(changelog, key, stored.state, partition)
-        for partition in {partition for flight in writing.flights for partition in flight.ends}:
-            if marker := self._table.missing_marker(partition):
-                yield Outgoing(changelog, MARKER_KEY, marker, partition)
+        for partition, marker in writing.markers.items():
+            yield Outgoing(changelog, MARKER_KEY, marker, partition)
         for partition, sessions in writing.expired:
             for key, applied in sessions:
                 yield Outgoing(changelog, key, None, partition, [(APPLIED_OFFSET_HEADER, str(applied).encode())])
+
+    def _missing_markers(self, flights: Sequence[Flight]) -> dict[int, bytes]:
+        partitions = {partition for flight in flights for partition in flight.ends}
+        found = ((partition, self._table.missing_marker(partition)) for partition in partitions)
+        return {partition: marker for partition, marker in found if marker is not None}
 
     def _store(self, writing: Writing, receipt: Receipt) -> None:
         """Take steps 3 and 4."""
@@ -232,16 +241,17 @@ class Pipeline:
         for (partition, key), stored in writing.states.items():
             changes.setdefault(partition, {})[key] = stored
         for partition, states in changes.items():
-            self._table.shard(partition).store(states, followed.get(partition))
+            self._table.shards[partition].store(states, followed.get(partition))
+        for partition, marker in writing.markers.items():
+            self._table.shards[partition].note(MARKER_KEY, marker, followed.get(partition))
         for partition, sessions in writing.expired:
-            gone = self._table.shard(partition).remove_many(sessions, followed.get(partition))
+            gone = self._table.shards[partition].remove_many(sessions, followed.get(partition))
             self._metrics.expired.inc(gone)
         self._airspace.land(writing.flights, writing.states)
 
     def _finish(self, flights: Sequence[Flight]) -> None:
         for flight in flights:
             for partition, end in flight.ends.items():
-                self._table.shard(partition).topic_id = self._table.source.topic_id
                 self.finished[partition] = end
             self._metrics.count_batch(flight.records, flight.outcome)
 

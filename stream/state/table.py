@@ -98,8 +98,8 @@ class SessionTable(faust.Table):  # type: ignore[misc]
 
     def missing_marker(self, partition: int) -> bytes | None:
         """Return what must be stored under `MARKER_KEY` in this partition, None where it is."""
-        topic_id = self.source.topic_id
-        if topic_id is None or self.shard(partition).topic_id is not None:
+        topic_id, shard = self.source.topic_id, self.shard(partition)
+        if topic_id is None or shard.topic_id is not None or MARKER_KEY in shard.notes:
             return None
         return msgspec.json.encode(Marker(topic_id))
 
