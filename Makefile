@@ -23,11 +23,16 @@ PROJECT_STAMP := $(VENV)/.installed-project
 TRAIN_STAMP := $(VENV)/.installed-train
 TEST_STAMP := $(VENV)/.installed-test
 
-.PHONY: help install demo test acceptance lint docs lock clean
+BENCHMARKS := framework pipeline latency recovery memory
+# Quix Streams has an environment of its own: it wants an older confluent-kafka than ours.
+QUIX := build/benchmarks/cache/quix
+QUIX_STAMP := $(QUIX)/.installed
+
+.PHONY: help install demo test acceptance lint docs lock clean bench $(BENCHMARKS:%=bench-%)
 
 help:  ## Show this list.
 	@echo 'make TARGET [ARGS="..."] [TORCH_BACKEND=cpu] [PYTHON=python3.12]'
-	@sed -n 's/^\([a-z]*\):.*##/  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*##/  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: install  ## Install, then train a model and show the whole service live.
 	@$(BIN)/nextclick demo $(ARGS)
@@ -46,6 +51,18 @@ lint: $(TEST_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Check style, types and t
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+bench: bench-framework bench-pipeline bench-latency bench-recovery bench-memory  ## Measure all of these on a quiet machine; an hour.
+
+bench-framework: $(QUIX_STAMP)  ## CPU per event of the stream alone, beside Faust, Quix Streams and a bare loop.
+bench-pipeline:  ## Lists per second and core with a GRU and up to a million items.
+bench-latency:  ## From a click's send time to the reader's poll, beside a bare echo.
+bench-recovery:  ## Seconds until a worker that starts serves, by the sessions that it has.
+bench-memory:  ## Resident memory over ten million events.
+
+$(BENCHMARKS:%=bench-%): bench-%: $(TEST_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)
+	@$(BIN)/python -m tests.benchmarks.$* $(ARGS)
+	@$(BIN)/python -m tests.benchmarks.page
+
 docs: $(TEST_STAMP) $(PROJECT_STAMP)  ## Write the pages and schemas that are generated from the code.
 	@$(BIN)/python -m deploy.reference
 
@@ -57,6 +74,7 @@ lock: $(UV_STAMP)  ## Compile the requirement files; ARGS=--upgrade takes the ne
 	@$(COMPILE) pyproject.toml --extra train --excludes $(LOCK)/torch.txt --constraints $(LOCK)/test.txt --output-file $(LOCK)/train.txt
 	@$(COMPILE) pyproject.toml --constraints $(LOCK)/test.txt --output-file $(LOCK)/base.txt
 	@$(COMPILE) $(LOCK)/build.in --constraints $(LOCK)/test.txt --output-file $(LOCK)/build.txt
+	@$(COMPILE) $(LOCK)/bench.in --output-file $(LOCK)/bench.txt
 
 clean:  ## Remove .venv, caches and build results.
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -77,6 +95,11 @@ $(TRAIN_STAMP): $(LOCK)/train.txt $(UV_STAMP)
 
 $(TEST_STAMP): $(LOCK)/test.txt $(UV_STAMP)
 	@$(UV) pip install --require-hashes --requirement $(LOCK)/test.txt
+	@touch $@
+
+$(QUIX_STAMP): $(LOCK)/bench.txt $(UV_STAMP)
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(QUIX)
+	@VIRTUAL_ENV=$(CURDIR)/$(QUIX) $(BIN)/uv pip install --require-hashes --requirement $(LOCK)/bench.txt
 	@touch $@
 
 # After the locked files, whose versions torch's own dependencies then keep. A stamp of the other build means that

@@ -1,0 +1,161 @@
+"""What the stream itself costs: CPU per event with lists that nobody has to compute, beside three other systems.
+
+    python -m tests.benchmarks.framework [--events N] [--repeats N] [--quix PYTHON]
+
+All read the same clicks from the same broker, in turns. Each answers every click with one list of 20 items and writes
+the session's state of 1.5 KB to a changelog; lists, states and clicks are of the same sizes in all of them, compressed
+with lz4. 10,000 sessions are live from the first tenth on, which is not measured.
+
+`nextclick` is the real worker with a null encoder and a null recommender (`systems/null_worker.py`): it decodes and
+checks the click, reads, updates and encodes the state, scores the list shown before, encodes the list, and waits for
+one delivery report per record. The others copy lists and states that were encoded beforehand (`systems/blobs.py`).
+"""
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+from collections import defaultdict
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deploy.local.kafka import KafkaBroker
+from deploy.local.process import free_port
+from serving.bundle import write_bundle
+from stream.contract.topics import create_topics
+from stream.settings import Settings
+from tests.benchmarks.drain import Drained, drain
+from tests.benchmarks.kafka import Topics, new_name
+from tests.benchmarks.processes import nextclick_worker, running
+from tests.benchmarks.results import CACHE, machine, middle, say, write
+from tests.benchmarks.workload import ITEMS, SEED, SESSIONS, blobs, clicks, item_ids
+from tests.tiny_bundle import tiny_contents
+
+
+class System(NamedTuple):
+    """A program, what it is told beside where to read and write, and its own name for its changelog."""
+
+    module: str
+    changelog: str
+    arguments: tuple[str, ...] = ()
+
+
+NULL_WORKER = "tests.benchmarks.systems.null_worker"
+SYSTEMS = {
+    "nextclick": System("null_worker", "{group}-sessions-changelog"),
+    # A checkpoint as often as nextclick's largest batch, so that it writes as many states as the others ...
+    "quix": System("quix_app", "changelog__{group}--{clicks}--default", ("256",)),
+    # ... and as Quix comes, every five seconds: of a session that changes ten times in between one state is written.
+    "quix_5s": System("quix_app", "changelog__{group}--{clicks}--default", ("0",)),
+    "faust": System("faust_stock", "{group}-states-changelog"),
+    "confluent": System("confluent_loop", "{group}-changelog"),
+}
+
+
+def main() -> None:
+    """Run the part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--events", type=int, default=270_000, help="clicks that each system answers in a run")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each system; the medians are reported")
+    parser.add_argument("--quix", default=str(CACHE / "quix" / "bin" / "python"), help="a Python with Quix Streams")
+    parser.add_argument("--systems", nargs="+", default=SYSTEMS, choices=SYSTEMS, metavar="SYSTEM")
+    options = parser.parse_args()
+    details: dict[str, Any] = {"machine": machine(), "events": options.events, "sessions": SESSIONS, "seed": SEED}
+    runs: dict[str, list[Drained]] = defaultdict(list)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        KafkaBroker() as broker,
+        closing(Topics(broker.bootstrap_servers)) as topics,
+    ):
+        bench = Bench(topics, Path(folder), options.events, options.quix)
+        for repeat in range(options.repeats):
+            for system in options.systems:
+                drained = bench.run(system)
+                runs[system].append(drained)
+                say(f"run {repeat + 1}: {system} {drained.cpu_us_per_event:.2f} us of CPU per event")
+        details["written"] = bench.written
+    figures = {
+        "cpu_us_per_event": {system: middle(run.cpu_us_per_event for run in runs[system]) for system in runs},
+        "wall_us_per_event": {system: middle(run.wall_us_per_event for run in runs[system]) for system in runs},
+    }
+    details["runs"] = {system: [dataclasses.asdict(run) for run in runs[system]] for system in runs}
+    write("framework", figures, details)
+
+
+class Bench:
+    """The clicks, and whoever answers them."""
+
+    def __init__(self, topics: Topics, folder: Path, events: int, quix: str) -> None:
+        self._topics = topics
+        self._events = events
+        self._quix = quix
+        self._bundle = folder / "bundle"
+        write_bundle(self._bundle, dataclasses.replace(tiny_contents(ITEMS, 64, 50), item_ids=item_ids()))
+        self._blobs = folder / "blobs"
+        blobs().write(self._blobs)
+        self.written: dict[str, dict[str, int]] = {}
+        self._clicks = self._topics.create(new_name("clicks"), {"message.timestamp.type": "LogAppendTime"})
+        self._topics.fill(self._clicks, clicks(events))
+
+    def run(self, system: str) -> Drained:
+        """Let a system answer all clicks."""
+        return self._nextclick() if system == "nextclick" else self._other(system)
+
+    def _nextclick(self) -> Drained:
+        group, output = new_name("nextclick"), new_name("lists")
+        settings = {
+            "kafka.bootstrap_servers": self._topics.servers,
+            "topics.clicks": self._clicks,
+            "topics.recommendations": output,
+            "worker.app_id": group,
+        }
+        create_topics(as_settings(settings))
+        with nextclick_worker(self._bundle, settings, free_port(), NULL_WORKER) as worker:
+            drained = drain(self._topics, output, group, self._clicks, worker.process.pid, self._events)
+        self._end("nextclick", group, output)
+        return drained
+
+    def _other(self, system: str) -> Drained:
+        group = new_name(system)
+        output = self._topics.create(f"{group}-output")
+        changelog = self._changelog(system, group)
+        if system == "confluent":
+            self._topics.create(changelog)
+        python = self._quix if system.startswith("quix") else sys.executable
+        command = [python, "-m", f"tests.benchmarks.systems.{SYSTEMS[system].module}"]
+        command += [self._topics.servers, self._clicks, output, changelog, group, str(self._blobs)]
+        command += SYSTEMS[system].arguments
+        with running(system, command) as process:
+            process.wait_until(lambda: self._topics.end(output) > 0, 120)
+            drained = drain(self._topics, output, group, self._clicks, process.pid, self._events)
+        self._end(system, group, output)
+        return drained
+
+    def _end(self, system: str, group: str, output: str) -> None:
+        """Note how many records there were and how large, in a system's first run, and free the disk."""
+        changelog = self._changelog(system, group)
+        if system not in self.written:
+            self.written[system] = {
+                "lists": self._topics.end(output),
+                "list_bytes": self._topics.mean_bytes(output),
+                "states": self._topics.end(changelog),
+                "state_bytes": self._topics.mean_bytes(changelog),
+            }
+        self._topics.delete(output, changelog)
+
+    def _changelog(self, system: str, group: str) -> str:
+        return SYSTEMS[system].changelog.format(group=group, clicks=self._clicks)
+
+
+def as_settings(flat: dict[str, Any]) -> Settings:
+    """Return settings from dotted keys."""
+    tree: dict[str, dict[str, Any]] = defaultdict(dict)
+    for key, value in flat.items():
+        group, _, name = key.partition(".")
+        tree[group][name] = value
+    return Settings.model_validate(tree)
+
+
+if __name__ == "__main__":
+    main()

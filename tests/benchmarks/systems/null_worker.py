@@ -1,0 +1,61 @@
+"""`nextclick` whose worker neither encodes nor searches: every list is one of a thousand that were made beforehand.
+
+All the rest is the real worker. The states still carry what an encoder of 64 numbers would leave in them.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import stream.worker
+from deploy.cli import main
+from serving.encoders import Reading, RowsOf
+from serving.events import Reason, RecommendedItem
+from serving.recommender import Query, RankedList, Recommender
+from serving.session import Carried
+
+LISTS = 1_000
+CARRIED = bytes(np.random.default_rng(0).standard_normal(64, np.float32).tobytes())
+
+
+class NullEncoder:
+    """Gives every session the same vector."""
+
+    def __init__(self, bundle: str, dim: int) -> None:
+        self._bundle = bundle
+        self._vector = np.zeros(dim, np.float32)
+
+    def encode(self, readings: Sequence[Reading], rows_of: RowsOf) -> list[list[Any]]:
+        for reading in readings:
+            reading.carried = [Carried(self._bundle, 0, CARRIED)]
+        return [[self._vector] * len(reading.moments) for reading in readings]
+
+
+class NullRecommender(Recommender):
+    """Gives prepared lists, one after the other."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        object.__setattr__(self.bundle, "encoder", NullEncoder(self.bundle.id, self.bundle.manifest.encoder.dim))
+        items, choose = self.bundle.catalogue.item_ids[1:], random.Random(0)
+        self._lists = [_list(choose, items, self.settings.list_size) for _ in range(LISTS)]
+        self._next = 0
+
+    def recommend(self, queries: Sequence[Query]) -> list[RankedList]:
+        first = self._next
+        self._next = (first + len(queries)) % LISTS
+        return [self._lists[(first + i) % LISTS] for i in range(len(queries))]
+
+
+def _list(choose: random.Random, items: Sequence[str], size: int) -> RankedList:
+    scores = sorted((round(choose.uniform(0.3, 0.9), 6) for _ in range(size)), reverse=True)
+    chosen = choose.sample(items, size)
+    because = [Reason("session", [choose.choice(items)]) for _ in range(size)]
+    return RankedList("encoder", [RecommendedItem(*place) for place in zip(chosen, scores, because, strict=True)])
+
+
+if __name__ == "__main__":
+    vars(stream.worker)["Recommender"] = NullRecommender
+    main()
