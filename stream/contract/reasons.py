@@ -8,6 +8,7 @@ UNSUPPORTED_CONTENT_TYPE = "unsupported_content_type"
 MISSING_KEY = "missing_key"
 WRONG_KEY = "wrong_key"
 PROCESSING_FAILED = "processing_failed"
+KILLS_WORKER = "kills_worker"
 
 REASONS = {
     EMPTY: "the record has no value",
@@ -18,4 +19,5 @@ REASONS = {
     MISSING_KEY: "the record has no key; it must be the session id",
     WRONG_KEY: "the record's key is not the session id",
     PROCESSING_FAILED: "the event is valid, but making its list raised an error: a fault of nextclick's",
+    KILLS_WORKER: "worker after worker ended without a word while it had this event in hand, and nothing else",
 }
