@@ -64,6 +64,11 @@ class Application:
     failure: Failure
     bundle_id: str
 
+    @property
+    def recovered(self) -> bool:
+        """Whether the sessions of its partitions are there, and it serves."""
+        return bool(self.faust.tables.actives_ready and not self.faust.rebalancing and not self.faust.should_stop)
+
 
 def create_app(
     settings: Settings,

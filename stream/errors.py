@@ -6,6 +6,7 @@
   - Defect: nextclick's own code does what it should not; report it
   - BrokerError: Kafka cannot be reached, or refuses what was asked; check the address, the credentials, the broker
   - TopicError: a topic is missing or is not as the settings say; `nextclick topics check` tells all of them
+  - StallError: the worker had stopped working; it must be started anew, and somebody should look why
   - PublishError: Kafka did not take a record; the worker ends, and reads the events again when it is started
 """
 
@@ -29,6 +30,10 @@ class BrokerError(NextclickError):
 
 class TopicError(NextclickError):
     """A topic is missing, or is not as the settings say."""
+
+
+class StallError(NextclickError):
+    """Clicks were waiting, and the worker had finished none of them for too long."""
 
 
 class PublishError(NextclickError):

@@ -48,8 +48,7 @@ class Observer:
             application.failure.set(error)
 
     def _observe(self, application: Application) -> None:
-        app, shards = application.faust, application.table.shards.values()
-        recovered = bool(app.tables.actives_ready and not app.rebalancing and not app.should_stop)
+        recovered, shards = application.recovered, application.table.shards.values()
         self._health.set("tables", recovered and application.failure.error is None)
         self._metrics.sessions.set(sum(len(shard) for shard in shards))
         self._metrics.session_bytes.set(sum(shard.state_bytes for shard in shards))

@@ -25,6 +25,8 @@ from stream.metrics import Metrics
 from stream.observer import Observer
 from stream.preflight import find_source
 from stream.settings import Settings
+from stream.transport.offsets import committed_offset, owned_partitions
+from stream.watchdog import Broker, Progress, Watchdog
 
 # What must be there before the worker is ready, in the order in which it comes.
 PARTS = ("bundle", "topics", "control", "tables")
@@ -86,7 +88,10 @@ class _Worker:
             )
             await self._unless_stopped(application.computer.warm_up)
             self._observer.application = application
-            async with _background(_or_fail(controls.run(), application)):
+            async with (
+                _background(_or_fail(controls.run(), application)),
+                _background(_or_fail(self._watch(application), application)),
+            ):
                 await self._serve(application, controls)
 
     def _on_signal(self, number: int) -> None:
@@ -125,12 +130,28 @@ class _Worker:
             if failure.error is not None:
                 LOG.error("worker fails error=%r", failure.error)
                 _exit_after(LEAVE_S, "leaving the group took too long")
-                application.pipeline.abandon()
+                application.pipeline.abandon(failure.error)
             # The batch in hand ends, offsets are committed, the group is left. It cannot be cancelled; a timer ends it.
             await app.stop()
         if failure.error is not None:
             raise failure.error
         LOG.info("stopped")
+
+    async def _watch(self, application: Application) -> None:
+        """Run the watchdog, unless the operator does not want one."""
+        if not self._settings.worker.stall_timeout_s:
+            return
+        source, app = application.table.source, application.faust
+        broker = Broker(self._settings.kafka, source.topic, source.partitions)
+
+        def progress() -> Progress:
+            if not application.recovered:
+                return Progress(None)
+            owned = owned_partitions(app, source.topic)
+            return Progress({partition: committed_offset(app, source.topic, partition) for partition in owned})
+
+        timeout_s = self._settings.worker.stall_timeout_s
+        await Watchdog(broker, source.topic, source.topic_id, progress, timeout_s).run()
 
     async def _run_faust(self, app: faust.App, controls: ControlReader) -> None:
         """Start the application, which takes until its table is recovered, and return when it has stopped."""

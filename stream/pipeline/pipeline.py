@@ -16,6 +16,7 @@ here is retried: what raises ends the process before step 4.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -23,13 +24,16 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from serving.control import Control
-from stream.errors import as_sentence, place_of
+from serving.errors import StateError
+from stream.errors import BrokerError, PublishError, TopicError, as_sentence, place_of
 from stream.metrics import Metrics
-from stream.pipeline.compute import Computer, Incoming
+from stream.pipeline.compute import Computer, Incoming, Outcome
 from stream.pipeline.flight import Airspace, Flight, Place, newest_states
 from stream.pipeline.overload import Overload
-from stream.pipeline.publish import answers, check
+from stream.pipeline.publish import answers, check, condemned
 from stream.settings import Settings
+from stream.state.attempts import ATTEMPT_KEY, Attempts, read_attempt
+from stream.state.attempts import Plan as AttemptPlan
 from stream.state.partition import Stored
 from stream.state.table import APPLIED_OFFSET_HEADER, MARKER_KEY, SessionTable
 from stream.transport.link import Link
@@ -37,10 +41,15 @@ from stream.transport.producer import OffsetReceipt, Outgoing, Receipt
 
 # Looking for expired sessions costs little, but not nothing for each batch of one click.
 EXPIRE_EVERY_S = 1.0
+LOG = logging.getLogger(__name__)
 # Events that may be on their way at once: what a rebalance waits for, and what is read again after a crash.
 MAX_IN_FLIGHT = 4_096
 # A batch of so few events is computed faster than it is handed to another thread and back.
 INLINE_EVENTS = 16
+# Before an event is tried again that a worker has died of, alone: a worker that would die of anything dies meanwhile.
+REHEARSAL_S = 1.0
+# A rebalance waits so long for a note that it can do without.
+TAKE_BACK_S = 1.0
 # How often a worker that may not produce looks whether it may again.
 HELD_S = 0.05
 
@@ -105,7 +114,9 @@ class Pipeline:
         self._metrics = metrics
         self._executor = executor
         self._on_failure = on_failure
+        self._attempts = Attempts(settings.worker.max_attempts, MAX_IN_FLIGHT + self.most)
         self._failed = False
+        self._blamed = False
         self._writing = False
         self._epoch = 0
         self._expired_at = time.monotonic()
@@ -126,17 +137,21 @@ class Pipeline:
         while self._airspace and not self._failed and self._link.fresh:
             await self._wait()
 
-    def released(self) -> None:
-        """Forget what is on its way, and how far it was: the partitions are read from their committed offsets again."""
+    async def release(self) -> None:
+        """Let go of all partitions, and forget what is on its way: they are read from their committed offsets again."""
+        if self._link.fresh and not self._blamed:
+            await self._take_back(self._attempts.released(list(self._table.shards)))
         self._epoch += 1
         self._writing = False
         self._airspace.clear()
         self.finished.clear()
         self._moved.set()
 
-    def abandon(self) -> None:
-        """Begin nothing more, and let nobody wait for what is on its way: the process is about to end."""
+    def abandon(self, error: Exception) -> None:
+        """Begin nothing more, and let nobody wait for what is on its way: the process is about to end by this error."""
         self._failed = True
+        # What Kafka or a disk refuses is no event's fault; anything else may be the fault of one that is in hand.
+        self._blamed = not isinstance(error, PublishError | BrokerError | TopicError | StateError)
         self._moved.set()
 
     # --- a batch
@@ -145,14 +160,17 @@ class Pipeline:
         if not await self._may_go_on(still_ours):
             return
         incoming = [_incoming(record) for record in records]
-        mode, wanted_since_ms = self._overload.plan()
-        compute = partial(self._computer.compute, incoming, self._control(), mode, wanted_since_ms=wanted_since_ms)
-        if len(incoming) <= INLINE_EVENTS:
-            outcome = compute()
-        else:
-            outcome = await asyncio.get_running_loop().run_in_executor(self._executor, compute)
-        if await self._may_go_on(still_ours):
+        if not self._attempts.free({record.partition for record in incoming}):
+            incoming = await self._take_care(incoming, still_ours)
+        if incoming and (outcome := await self._compute(incoming)) and await self._may_go_on(still_ours):
             self._launch(Flight(incoming, outcome))
+
+    async def _compute(self, records: Sequence[Incoming]) -> Outcome:
+        mode, wanted_since_ms = self._overload.plan()
+        compute = partial(self._computer.compute, records, self._control(), mode, wanted_since_ms=wanted_since_ms)
+        if len(records) <= INLINE_EVENTS:
+            return compute()
+        return await asyncio.get_running_loop().run_in_executor(self._executor, compute)
 
     async def _may_go_on(self, still_ours: Callable[[], bool]) -> bool:
         """Wait until there is room and this worker may produce; tell whether the partitions are still its own."""
@@ -253,7 +271,89 @@ class Pipeline:
         for flight in flights:
             for partition, end in flight.ends.items():
                 self.finished[partition] = end
+                self._attempts.finished(partition, end)
             self._metrics.count_batch(flight.records, flight.outcome)
+
+    # --- events that workers have died of (`stream.state.attempts`)
+
+    async def _take_care(self, records: Sequence[Incoming], still_ours: Callable[[], bool]) -> list[Incoming]:
+        """Serve alone what must be, write down what must be; return the records that may go on as usual."""
+        usual: list[Incoming] = []
+        first: dict[int, bytes | None] = {}
+        if not await self._nothing_in_flight(still_ours):
+            return []
+        for partition in {record.partition for record in records}:
+            waiting = [record for record in records if record.partition == partition]
+            self._meet(partition, waiting[0].offset)
+            while waiting:
+                plan = self._attempts.plan(partition, [record.offset for record in waiting])
+                if not plan.careful:
+                    first |= {partition: plan.record} if plan.record is not None else {}
+                    usual += waiting
+                    break
+                if not await self._serve_alone(partition, waiting[: plan.take], plan, still_ours):
+                    return []
+                waiting = waiting[plan.take :]
+        await self._write_down(first)
+        return usual
+
+    def _meet(self, partition: int, offset: int) -> None:
+        if partition not in self._attempts:
+            shard = self._table.shards[partition]
+            found = shard.notes.get(ATTEMPT_KEY)
+            attempt = None if found is None else read_attempt(found)
+            self._attempts.begin(partition, offset, attempt, shard.newest_offset(), self._link.log_end(partition))
+
+    async def _serve_alone(
+        self, partition: int, records: list[Incoming], plan: AttemptPlan, still_ours: Callable[[], bool]
+    ) -> bool:
+        """Serve events with nothing else in the process, and commit them; tell whether they are this worker's still."""
+        if plan.rehearse:
+            self._computer.warm_up()
+            await asyncio.sleep(REHEARSAL_S)
+        if plan.record is not None:
+            await self._write_down({partition: plan.record})
+        outcome = condemned(records[0]) if plan.condemned else await self._compute(records)
+        if not await self._may_go_on(still_ours):
+            return False
+        self._launch(Flight(records, outcome))
+        if not await self._nothing_in_flight(still_ours):
+            return False
+        await self._link.commit()
+        end = records[-1].offset + 1
+        if self._link.committed(partition) < end:
+            return False
+        self._attempts.finished(partition, end)
+        return still_ours()
+
+    async def _nothing_in_flight(self, still_ours: Callable[[], bool]) -> bool:
+        while self._airspace and not self._failed and still_ours():
+            await self._wait()
+        return await self._may_go_on(still_ours)
+
+    async def _write_down(self, notes: Mapping[int, bytes | None]) -> None:
+        """Store notes under `ATTEMPT_KEY` in the changelog of partitions."""
+        changelog, written = self._table.changelog_topic_name, asyncio.get_running_loop().create_future()
+        if not notes:
+            return
+        records = [Outgoing(changelog, ATTEMPT_KEY, note, partition) for partition, note in notes.items()]
+        self._link.write(records, OffsetReceipt(len(records), written.set_result))
+        receipt = await written
+        check(receipt)
+        followed = self._link.in_changelog(receipt)
+        for partition, note in notes.items():
+            if (shard := self._table.shards.get(partition)) is not None:
+                shard.note(ATTEMPT_KEY, note, followed.get(partition))
+                if partition in self._attempts:
+                    self._attempts.recorded(partition)
+
+    async def _take_back(self, notes: Mapping[int, bytes | None]) -> None:
+        """Say that nothing is in hand any more. Where that cannot be written in time, it counts as one death more."""
+        try:
+            async with asyncio.timeout(TAKE_BACK_S):
+                await self._write_down(notes)
+        except (TimeoutError, PublishError) as error:
+            LOG.warning("could not write that nothing is in hand any more error=%r", error)
 
     # --- beside the batches
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from stream.contract import reasons
 from stream.contract.dead_letter import TRUNCATED_FROM, Cause, dead_letter_headers
 from stream.errors import PublishError
-from stream.pipeline.compute import Dead, Outcome
+from stream.pipeline.compute import Dead, Incoming, Outcome
 from stream.settings import TopicSettings
 from stream.transport.producer import Outgoing, Receipt
 
@@ -19,6 +20,11 @@ def answers(outcome: Outcome, topics: TopicSettings) -> Iterator[Outgoing]:
         yield Outgoing(topics.recommendations, answer.record.key, answer.value)
     for dead in outcome.dead:
         yield dead_letter(dead, topics.clicks, topics.dead_letters)
+
+
+def condemned(record: Incoming) -> Outcome:
+    """Return what becomes of an event that ends every process that computes it: a dead letter, and nothing else."""
+    return Outcome(dead=[Dead(record, reasons.KILLS_WORKER, reasons.REASONS[reasons.KILLS_WORKER])])
 
 
 def check(receipt: Receipt) -> None:

@@ -140,7 +140,7 @@ class SessionTable(faust.Table):  # type: ignore[misc]
         if key == MARKER_KEY and message.value is not None:
             shard.topic_id = _read_marker(message.value).topic_id
         elif not key or key.startswith(RESERVED):
-            return  # of a newer version
+            shard.note(key or b"", message.value)  # ours, or of a newer version
         elif message.value is None:
             applied = dict(message.headers or ()).get(APPLIED_OFFSET_HEADER)
             shard.recover_deletion(key, None if applied is None else int(applied))

@@ -162,7 +162,7 @@ class Consumer(stock.Consumer):  # type: ignore[misc]
         """Wait for the work in hand and commit it."""
         await self._work.settle()
         await self.commit()
-        self._work.released()
+        await self._work.release()
 
     async def on_partitions_revoked(self, revoked: set[Any]) -> None:
         """Settle and commit first: Faust forgets what was finished before it looks at it."""

@@ -41,6 +41,11 @@ class Link:
         """Commit what is finished, now."""
         await self._app.consumer.commit()
 
+    def log_end(self, partition: int) -> int | None:
+        """Return the offset that the partition's next click will get, as far as the last fetch told."""
+        end: int | None = self._app.consumer.highwater(TP(self._clicks, partition))
+        return end
+
     def lag(self) -> int:
         """Return how many clicks wait at the brokers, as far as the last fetches told."""
         consumer = self._app.consumer

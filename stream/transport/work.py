@@ -25,5 +25,5 @@ class Work(Protocol):
     async def settle(self) -> None:
         """Return when everything that was accepted is finished, or never will be."""
 
-    def released(self) -> None:
-        """Forget everything: the partitions are no longer ours."""
+    async def release(self) -> None:
+        """Let go of all partitions in good order, and forget everything: they are no longer ours."""
