@@ -319,10 +319,11 @@ class Pipeline:
         self._launch(Flight(records, outcome))
         if not await self._nothing_in_flight(still_ours):
             return False
-        await self._link.commit()
         end = records[-1].offset + 1
-        if self._link.committed(partition) < end:
-            return False
+        while self._link.committed(partition) < end and still_ours():
+            # A commit of the timer's that is under way may hold less, and this call then only waits for it.
+            await self._link.commit()
+            await asyncio.sleep(0)
         self._attempts.finished(partition, end)
         return still_ours()
 

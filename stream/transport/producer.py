@@ -20,7 +20,7 @@ from stream.transport.credentials import librdkafka_security
 
 # How often it is looked whether reports have come, while some are waited for. Nobody who waits for a list waits for
 # this.
-PUMP_S = 0.001
+PUMP_S = 0.002
 LOG = logging.getLogger(__name__)
 
 Headers = Sequence[tuple[str, bytes | None]]
