@@ -16,7 +16,6 @@ here is retried: what raises ends the process before step 4.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -29,10 +28,11 @@ from stream.errors import BrokerError, PublishError, TopicError, as_sentence, pl
 from stream.metrics import Metrics
 from stream.pipeline.compute import Computer, Incoming, Outcome
 from stream.pipeline.flight import Airspace, Flight, Place, newest_states
+from stream.pipeline.notes import Notes
 from stream.pipeline.overload import Overload
 from stream.pipeline.publish import answers, check, condemned
 from stream.settings import Settings
-from stream.state.attempts import ATTEMPT_KEY, Attempts, read_attempt
+from stream.state.attempts import Attempts
 from stream.state.attempts import Plan as AttemptPlan
 from stream.state.partition import Stored
 from stream.state.table import APPLIED_OFFSET_HEADER, MARKER_KEY, SessionTable
@@ -41,15 +41,12 @@ from stream.transport.producer import OffsetReceipt, Outgoing, Receipt
 
 # Looking for expired sessions costs little, but not nothing for each batch of one click.
 EXPIRE_EVERY_S = 1.0
-LOG = logging.getLogger(__name__)
 # Events that may be on their way at once: what a rebalance waits for, and what is read again after a crash.
 MAX_IN_FLIGHT = 4_096
 # A batch of so few events is computed faster than it is handed to another thread and back.
 INLINE_EVENTS = 16
 # Before an event is tried again that a worker has died of, alone: a worker that would die of anything dies meanwhile.
 REHEARSAL_S = 1.0
-# A rebalance waits so long for a note that it can do without.
-TAKE_BACK_S = 1.0
 # How often a worker that may not produce looks whether it may again.
 HELD_S = 0.05
 
@@ -115,6 +112,7 @@ class Pipeline:
         self._executor = executor
         self._on_failure = on_failure
         self._attempts = Attempts(settings.worker.max_attempts, MAX_IN_FLIGHT + self.most)
+        self._notes = Notes(link, table, self._attempts)
         self._failed = False
         self._blamed = False
         self._writing = False
@@ -140,7 +138,7 @@ class Pipeline:
     async def release(self) -> None:
         """Let go of all partitions, and forget what is on its way: they are read from their committed offsets again."""
         if self._link.fresh and not self._blamed:
-            await self._take_back(self._attempts.released(list(self._table.shards)))
+            await self._notes.take_back(list(self._table.shards))
         self._epoch += 1
         self._writing = False
         self._airspace.clear()
@@ -279,30 +277,24 @@ class Pipeline:
     async def _take_care(self, records: Sequence[Incoming], still_ours: Callable[[], bool]) -> list[Incoming]:
         """Serve alone what must be, write down what must be; return the records that may go on as usual."""
         usual: list[Incoming] = []
-        first: dict[int, bytes | None] = {}
+        first: dict[int, bytes] = {}
         if not await self._nothing_in_flight(still_ours):
             return []
         for partition in {record.partition for record in records}:
             waiting = [record for record in records if record.partition == partition]
-            self._meet(partition, waiting[0].offset)
+            self._notes.meet(partition, waiting[0].offset)
             while waiting:
                 plan = self._attempts.plan(partition, [record.offset for record in waiting])
                 if not plan.careful:
-                    first |= {partition: plan.record} if plan.record is not None else {}
+                    if plan.record is not None:
+                        first[partition] = plan.record
                     usual += waiting
                     break
                 if not await self._serve_alone(partition, waiting[: plan.take], plan, still_ours):
                     return []
                 waiting = waiting[plan.take :]
-        await self._write_down(first)
+        await self._notes.write(first)
         return usual
-
-    def _meet(self, partition: int, offset: int) -> None:
-        if partition not in self._attempts:
-            shard = self._table.shards[partition]
-            found = shard.notes.get(ATTEMPT_KEY)
-            attempt = None if found is None else read_attempt(found)
-            self._attempts.begin(partition, offset, attempt, shard.newest_offset(), self._link.log_end(partition))
 
     async def _serve_alone(
         self, partition: int, records: list[Incoming], plan: AttemptPlan, still_ours: Callable[[], bool]
@@ -312,7 +304,7 @@ class Pipeline:
             self._computer.warm_up()
             await asyncio.sleep(REHEARSAL_S)
         if plan.record is not None:
-            await self._write_down({partition: plan.record})
+            await self._notes.write({partition: plan.record})
         outcome = condemned(records[0]) if plan.condemned else await self._compute(records)
         if not await self._may_go_on(still_ours):
             return False
@@ -331,30 +323,6 @@ class Pipeline:
         while self._airspace and not self._failed and still_ours():
             await self._wait()
         return await self._may_go_on(still_ours)
-
-    async def _write_down(self, notes: Mapping[int, bytes | None]) -> None:
-        """Store notes under `ATTEMPT_KEY` in the changelog of partitions."""
-        changelog, written = self._table.changelog_topic_name, asyncio.get_running_loop().create_future()
-        if not notes:
-            return
-        records = [Outgoing(changelog, ATTEMPT_KEY, note, partition) for partition, note in notes.items()]
-        self._link.write(records, OffsetReceipt(len(records), written.set_result))
-        receipt = await written
-        check(receipt)
-        followed = self._link.in_changelog(receipt)
-        for partition, note in notes.items():
-            if (shard := self._table.shards.get(partition)) is not None:
-                shard.note(ATTEMPT_KEY, note, followed.get(partition))
-                if partition in self._attempts:
-                    self._attempts.recorded(partition)
-
-    async def _take_back(self, notes: Mapping[int, bytes | None]) -> None:
-        """Say that nothing is in hand any more. Where that cannot be written in time, it counts as one death more."""
-        try:
-            async with asyncio.timeout(TAKE_BACK_S):
-                await self._write_down(notes)
-        except (TimeoutError, PublishError) as error:
-            LOG.warning("could not write that nothing is in hand any more error=%r", error)
 
     # --- beside the batches
 
