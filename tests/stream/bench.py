@@ -1,79 +1,140 @@
-"""A real application with only Kafka replaced: what is sent is recorded, and acknowledged when a test says so."""
+"""A real application with only Kafka replaced: what is written is recorded, and acknowledged when a test says so."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from aiokafka.errors import InvalidTopicError
-from faust.types.tuples import TP, ConsumerMessage
+from aiokafka.structs import ConsumerRecord
+from confluent_kafka import KafkaError
+from faust.types import TP
 
 from serving.events import Click, encode_click
 from stream.app import Application
 from stream.metrics import Metrics
+from stream.state.table import RESERVED
+from stream.transport.membership import Membership
+from stream.transport.producer import Outgoing, Receipt
 
 CHANGELOG = "nextclick-sessions-changelog"
 MINUTE_MS = 60_000
+NOW_MS = 1_700_000_000_000
 
 
-class Sent(NamedTuple):
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    partition: int | None
-    headers: list[tuple[str, bytes]] | None
+def click(number: int, session: str = "s1", item: str = "i1", at_ms: int = NOW_MS) -> Click:
+    return Click(f"e{number}", session, item, at_ms)
+
+
+async def until(effect: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not effect():
+            await asyncio.sleep(0)
+
+
+async def many_turns() -> None:
+    """Let whatever can go on go on, often enough for all that a batch does at once."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+class Written(NamedTuple):
+    """What librdkafka tells about a record in its delivery report."""
+
+    record: Outgoing
+    at: int
+
+    def topic(self) -> str:
+        return self.record.topic
+
+    def partition(self) -> int:
+        return self.record.partition or 0
+
+    def offset(self) -> int:
+        return self.at
+
+    def value(self) -> bytes | None:
+        return self.record.value
 
 
 class Wire:
     """Takes the place of Faust's producer."""
 
     def __init__(self) -> None:
-        self.sent: list[Sent] = []
-        self.held: dict[str, list[asyncio.Future[None]]] = {}
+        self.sent: list[Outgoing] = []
+        self.ends: Counter[tuple[str, int]] = Counter()
+        self.held: dict[str, list[Callable[[], None]]] = {}
         self.refused: set[str] = set()
 
-    async def send(
-        self, topic: str, key: Any, value: Any, partition: int | None, timestamp: None, headers: Any
-    ) -> "asyncio.Future[None]":
-        self.sent.append(Sent(topic, key, value, partition, headers))
-        report = asyncio.get_running_loop().create_future()
-        if topic in self.held:
-            self.held[topic].append(report)
-        elif topic in self.refused:
-            report.set_exception(InvalidTopicError())
-        else:
-            report.set_result(None)
-        return report
+    def write(self, records: Iterable[Outgoing], receipt: Receipt) -> None:
+        for record in records:
+            self.sent.append(record)
+            report = partial(receipt, *self._deliver(record))
+            if record.topic in self.held:
+                self.held[record.topic].append(report)
+            else:
+                asyncio.get_running_loop().call_soon(report)
+
+    def _deliver(self, record: Outgoing) -> tuple[KafkaError | None, Written]:
+        place = record.topic, record.partition or 0
+        written = Written(record, self.ends[place])
+        if record.topic in self.refused:
+            return KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), written
+        self.ends[place] += 1
+        return None, written
 
     def hold(self, topic: str) -> None:
         """Acknowledge nothing of this topic until it is released."""
         self.held[topic] = []
 
-    def release(self, topic: str) -> None:
-        for report in self.held.pop(topic):
-            report.set_result(None)
+    def release(self, topic: str, count: int | None = None) -> None:
+        """Acknowledge what was held, or so many records of it and hold the rest."""
+        reports = self.held[topic] if count is not None else self.held.pop(topic)
+        going = reports[:count]
+        del reports[:count]
+        for report in going:
+            report()
 
-    def of(self, topic: str) -> list[Sent]:
+    def of(self, topic: str) -> list[Outgoing]:
         return [record for record in self.sent if record.topic == topic]
+
+    @property
+    def lists(self) -> list[Outgoing]:
+        return self.of("recommendations")
+
+    @property
+    def states(self) -> list[Outgoing]:
+        """What was written to the changelog of sessions, tombstones included."""
+        return [record for record in self.of(CHANGELOG) if not (record.key or b"").startswith(RESERVED)]
+
+    @property
+    def tombstones(self) -> list[Outgoing]:
+        return [record for record in self.states if record.value is None]
 
 
 class Inlet:
     """Takes the place of Faust's consumer."""
 
     def __init__(self) -> None:
-        self.committed: dict[TP, int] = {}
-        self.tracked: list[ConsumerMessage] = []
-        self.acknowledged: list[tuple[int, int]] = []
+        self.now = 100.0
+        membership = Membership(10.0, lambda: self.now)
+        membership.confirm(self.now)
+        self._thread = SimpleNamespace(membership=membership)
+        self._committed_offset: dict[TP, int] = {}
 
-    @property
-    def _committed_offset(self) -> dict[TP, int]:
-        return self.committed
+    def commit_up_to(self, partition: int, offset: int) -> None:
+        self._committed_offset[TP("clicks", partition)] = offset
 
-    def track_message(self, message: ConsumerMessage) -> None:
-        self.tracked.append(message)
+    def lose_heartbeats(self) -> None:
+        """More than half of a session timeout passes without a heartbeat."""
+        self.now += 6.0
 
-    def ack(self, message: ConsumerMessage) -> bool:
-        self.acknowledged.append((message.partition, message.offset))
-        return True
+    def heartbeat(self) -> None:
+        self._thread.membership.confirm(self.now)
+
+    def highwater(self, tp: TP) -> None:
+        """Tell where the topic ends, which no fetch has told."""
 
 
 class Bench(NamedTuple):
@@ -82,21 +143,39 @@ class Bench(NamedTuple):
     inlet: Inlet
     metrics: Metrics
 
-    def event(self, click: Click | bytes, offset: int, partition: int = 0, key: bytes | None = None) -> Any:
-        """An event as Faust's conductor would put it into the queue."""
-        value = click if isinstance(click, bytes) else encode_click(click)
-        timestamp_ms = 0 if isinstance(click, bytes) else click.timestamp_ms
-        key = key if key is not None or isinstance(click, bytes) else click.session_id.encode()
-        message = ConsumerMessage(
-            "clicks", partition, offset, timestamp_ms / 1000, 1, [], key, value, None, generation_id=0
-        )
-        message.incref()
-        return self.application.faust.create_event(key, value, [], message)
+    def record(
+        self, value: Click | bytes | None, offset: int, partition: int = 0, key: Any = None, **changes: Any
+    ) -> Any:
+        """A record of the clicks as aiokafka gives it."""
+        timestamp_ms = value.timestamp_ms if isinstance(value, Click) else 0
+        if isinstance(value, Click):
+            key, value = key or value.session_id.encode(), encode_click(value)
+        fields = {"topic": "clicks", "timestamp": timestamp_ms, "headers": (), **changes}
+        sizes = {"timestamp_type": 0, "checksum": None, "serialized_key_size": 0, "serialized_value_size": 0}
+        return ConsumerRecord(partition=partition, offset=offset, key=key, value=value, **sizes, **fields)
+
+    async def accept(self, records: Sequence[Any], still_ours: Callable[[], bool] = lambda: True) -> None:
+        """Hand a batch to the pipeline, as the transport does."""
+        await self.application.pipeline.accept(records, still_ours)
+
+    async def serve(self, records: Sequence[Any]) -> None:
+        """Bring a batch to its end."""
+        await self.accept(records)
+        async with asyncio.timeout(10):
+            await self.application.pipeline.settle()
+
+    async def begin(self) -> None:
+        """Bring an event at offset 0 of partitions 0 and 1 to its end: what is written once has then been written."""
+        await self.serve([self.record(b"", offset=0, partition=partition, key=b"k") for partition in (0, 1)])
+        self.wire.sent.clear()
+
+    @property
+    def finished(self) -> dict[int, int]:
+        return self.application.pipeline.finished
+
+    @property
+    def failure(self) -> Exception | None:
+        return self.application.failure.error
 
     def sample(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(f"nextclick_stream_{name}", labels) or 0.0
-
-
-def as_stream(queue: Any) -> SimpleNamespace:
-    """What `batches` needs of a stream."""
-    return SimpleNamespace(channel=SimpleNamespace(queue=queue))

@@ -22,7 +22,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def new_bench(tiny_bundle: Bundle) -> Iterator[Callable[..., Bench]]:
-    """Make an application: `new_bench(recommender=..., batch_max_events=4)`."""
+    """Make an application: `new_bench(recommender=..., batch_max_events=4)`; settings are those of the worker."""
     with ThreadPoolExecutor(1) as executor:
 
         def make(recommender: Recommender | None = None, **worker: Any) -> Bench:
@@ -36,7 +36,8 @@ def new_bench(tiny_bundle: Bundle) -> Iterator[Callable[..., Bench]]:
                 metrics=metrics,
             )
             application.faust.producer, application.faust.consumer = wire, inlet
-            application.faust.flow_control.resume()
+            for partition in range(4):
+                application.table.shard(partition)  # as a recovery does
             return Bench(application, wire, inlet, metrics)
 
         yield make

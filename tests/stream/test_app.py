@@ -1,14 +1,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import faust
 import pytest
-from faust.types.auth import AuthProtocol, SASLMechanism
 
-from stream.app import AGENT
 from stream.contract.specs import changelog_name
-from stream.settings import KafkaSettings, Settings
-from stream.transport.credentials import credentials
+from stream.settings import Settings
 from tests.stream.bench import Bench
 
 NewBench = Callable[..., Bench]
@@ -26,10 +22,8 @@ def test_faust_reads_no_variable_of_its_own(new_bench: NewBench, monkeypatch: py
 
 def test_names_do_not_depend_on_where_the_code_is(bench: Bench) -> None:
     app = bench.application.faust
-    assert bench.application.agent.name == AGENT
-    assert set(app.agents) == {AGENT}
-    assert set(app.tables) == {"sessions"}
-    assert bench.application.agent.channel.get_topic_name() == "clicks"
+    assert [topic.get_topic_name() for topic in app.topics] == ["clicks"]
+    assert (set(app.agents), set(app.tables)) == (set(), {"sessions"})
     assert bench.application.table.changelog_topic_name == changelog_name(Settings())
 
 
@@ -37,36 +31,3 @@ def test_an_application_makes_no_folder(bench: Bench, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     bench.application.faust._create_directories()
     assert list(tmp_path.iterdir()) == []
-
-
-def kafka(protocol: str, **settings: str) -> KafkaSettings:
-    return KafkaSettings.model_validate({"security_protocol": protocol, **settings})
-
-
-LOGIN = {"sasl_username": "shop", "sasl_password": "secret"}
-
-
-def test_a_plain_broker_wants_no_credentials() -> None:
-    assert credentials(kafka("PLAINTEXT")) is None
-
-
-def test_tls_alone_is_a_context() -> None:
-    found = credentials(kafka("SSL"))
-    assert isinstance(found, faust.SSLCredentials)
-    assert found.context is not None
-
-
-@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
-@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
-def test_a_password_goes_with_its_mechanism_and_protocol(protocol: str, mechanism: str) -> None:
-    found = credentials(kafka(protocol, sasl_mechanism=mechanism, **LOGIN))
-    assert isinstance(found, faust.SASLCredentials)
-    assert (found.protocol, found.mechanism) == (AuthProtocol(protocol), SASLMechanism(mechanism))
-    assert (found.username, found.password) == ("shop", "secret")
-
-
-async def test_a_token_is_handed_to_aiokafka() -> None:
-    found = credentials(kafka("SASL_SSL", sasl_mechanism="OAUTHBEARER", sasl_oauth_token="token"))
-    assert isinstance(found, faust.OAuthCredentials)
-    assert found.protocol == AuthProtocol.SASL_SSL
-    assert await found.oauth_cb.token() == "token"

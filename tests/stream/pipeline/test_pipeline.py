@@ -1,11 +1,11 @@
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from faust.types import TP
 
-from serving.events import Click, decode_recommendation
+from serving.events import decode_recommendation
 from serving.recommender import Query, RankedList, Recommender
 from serving.session import SessionState, decode_state, encode_state
 from stream.contract import reasons
@@ -13,97 +13,115 @@ from stream.contract.dead_letter import TRUNCATED_FROM, Cause, read_cause
 from stream.contract.specs import changelog_name
 from stream.errors import Defect, PublishError, TopicError
 from stream.metrics import STAGES
+from stream.pipeline.pipeline import INLINE_EVENTS
 from stream.settings import Settings
 from stream.state.table import APPLIED_OFFSET_HEADER, MARKER_KEY
-from tests.stream.bench import CHANGELOG, MINUTE_MS, Bench
+from tests.stream.bench import CHANGELOG, MINUTE_MS, NOW_MS, Bench, click, many_turns, until
 
 NewBench = Callable[..., Bench]
-NOW_MS = 1_700_000_000_000
-
-
-def click(number: int, session: str = "s1", item: str = "i1", at_ms: int = NOW_MS) -> Click:
-    return Click(f"e{number}", session, item, at_ms)
-
-
-async def until(effect: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not effect():
-            await asyncio.sleep(0)
 
 
 async def test_lists_then_states_then_memory_then_the_offset(bench: Bench) -> None:
+    await bench.begin()
     bench.wire.hold("recommendations")
     bench.wire.hold(CHANGELOG)
     shard = bench.application.table.shard(0)
-    handling = asyncio.create_task(bench.application.pipeline.handle([bench.event(click(1), offset=7)]))
+    await bench.accept([bench.record(click(1), offset=7)])
 
-    await until(lambda: bench.wire.of("recommendations"))
-    assert (bench.wire.of(CHANGELOG), b"s1" in shard, bench.inlet.acknowledged) == ([], False, [])
+    await many_turns()
+    assert (len(bench.wire.lists), bench.wire.states, b"s1" in shard, bench.finished[0]) == (1, [], False, 1)
     bench.wire.release("recommendations")
-    await until(lambda: len(bench.wire.of(CHANGELOG)) == 2)
-    assert (b"s1" in shard, bench.inlet.acknowledged, handling.done()) == (False, [], False)
+    await many_turns()
+    assert (len(bench.wire.states), b"s1" in shard, bench.finished[0]) == (1, False, 1)
     bench.wire.release(CHANGELOG)
-    await handling
 
-    (published,) = bench.wire.of("recommendations")
+    (published,) = bench.wire.lists
     assert published.key == b"s1"
     assert published.value is not None
     assert decode_recommendation(published.value).trigger_event_id == "e1"
-    state, marker = bench.wire.of(CHANGELOG)
-    assert (state.key, state.partition, marker.key, marker.value) == (b"s1", 0, MARKER_KEY, b'{"topic_id":"topic-1"}')
+    (state,) = bench.wire.states
+    assert (state.key, state.partition) == (b"s1", 0)
     assert shard.get(b"s1") == state.value
     assert state.value is not None
     assert decode_state(state.value).applied_offset == 7
-    assert bench.inlet.acknowledged == [(0, 7)]
+    assert bench.finished[0] == 8
+
+
+async def test_each_partition_gets_the_marker_once(bench: Bench) -> None:
+    await bench.serve([bench.record(click(1), offset=0)])
+    await bench.serve([bench.record(click(2), offset=1), bench.record(click(3, "s2"), offset=0, partition=1)])
+    markers = [record for record in bench.wire.of(CHANGELOG) if record.key == MARKER_KEY]
+    assert [(marker.partition, marker.value) for marker in markers] == [(n, b'{"topic_id":"topic-1"}') for n in (0, 1)]
 
 
 @pytest.mark.parametrize("topic", ["recommendations", CHANGELOG, "dead-letters"])
-async def test_what_kafka_refuses_is_neither_stored_nor_acknowledged(bench: Bench, topic: str) -> None:
+async def test_what_kafka_refuses_is_neither_stored_nor_finished(bench: Bench, topic: str) -> None:
+    await bench.begin()
     bench.wire.refused.add(topic)
-    events = [bench.event(click(1), offset=0), bench.event(b"{", offset=1, key=b"s1")]
-    with pytest.raises(PublishError, match=topic):
-        await bench.application.pipeline.handle(events)
-    assert bench.inlet.acknowledged == []
+    await bench.serve([bench.record(click(1), offset=1), bench.record(b"{", offset=2, key=b"s1")])
+    assert isinstance(bench.failure, PublishError)
+    assert topic in str(bench.failure)
+    assert bench.finished[0] == 1
     assert len(bench.application.table.shard(0)) == 0
 
 
-async def test_after_a_failure_the_agent_touches_nothing_more(bench: Bench) -> None:
+async def test_after_a_failure_nothing_more_is_begun_and_whoever_waits_goes_when_the_partitions_do(
+    bench: Bench,
+) -> None:
+    await bench.begin()
     bench.wire.refused.add("recommendations")
-    async with bench.application.agent.test_context() as agent:
-        queue = agent.stream().channel.queue
-        queue.put_nowait(bench.event(click(1), offset=0))
-        await bench.application.failure.happened.wait()
-        bench.wire.refused.clear()
-        queue.put_nowait(bench.event(click(2), offset=1))
-        await until(queue.empty)
-    assert isinstance(bench.application.failure.error, PublishError)
-    assert bench.inlet.acknowledged == []
+    await bench.serve([bench.record(click(1), offset=1)])
+    bench.wire.refused.clear()
+    ours = True
+    accepting = asyncio.create_task(bench.accept([bench.record(click(2), offset=2)], lambda: ours))
+    await many_turns()
+    assert isinstance(bench.failure, PublishError)
+    assert (bench.finished[0], len(bench.wire.sent), accepting.done()) == (1, 1, False)
+    ours = False
+    await asyncio.wait_for(accepting, 10)
     assert len(bench.wire.sent) == 1
 
 
-async def test_an_event_that_is_read_again_is_acknowledged_and_changes_nothing(bench: Bench) -> None:
-    await bench.application.pipeline.handle([bench.event(click(1), offset=0), bench.event(click(2), offset=1)])
-    sent = list(bench.wire.sent)
-    await bench.application.pipeline.handle([bench.event(click(1), offset=0), bench.event(click(2), offset=1)])
-    assert bench.wire.sent == sent
-    assert bench.inlet.acknowledged == [(0, 0), (0, 1)] * 2
+async def test_abandoned_work_begins_nothing_and_lets_nobody_wait(bench: Bench) -> None:
+    await bench.begin()
+    bench.wire.hold("recommendations")
+    await bench.accept([bench.record(click(1), offset=1)])
+    settling = asyncio.create_task(bench.application.pipeline.settle())
+    await many_turns()
+    assert not settling.done()
+    bench.application.pipeline.abandon(PublishError("refused"))
+    await asyncio.wait_for(settling, 10)
+    bench.wire.release("recommendations")
+    await many_turns()
+    assert (bench.wire.states, bench.finished[0]) == ([], 1)
+
+
+async def test_an_event_that_is_read_again_is_finished_and_changes_nothing(bench: Bench) -> None:
+    events = [bench.record(click(1), offset=0), bench.record(click(2), offset=1)]
+    await bench.serve(events)
+    lists, states = bench.wire.lists, bench.wire.states
+    await bench.application.pipeline.release()
+    await bench.serve(events)
+    assert (bench.wire.lists, bench.wire.states) == (lists, states)
+    assert bench.finished == {0: 2}
     assert bench.sample("events_total", outcome="served") == 2
     assert bench.sample("events_total", outcome="replayed") == 2
 
 
 async def test_a_dead_letter_carries_the_record_and_its_cause(bench: Bench) -> None:
-    await bench.application.pipeline.handle([bench.event(b'{"event_id":', offset=3, partition=2, key=b"k")])
+    await bench.serve([bench.record(b'{"event_id":', offset=3, partition=2, key=b"k", headers=(("h", b"v"),))])
     (letter,) = bench.wire.of("dead-letters")
     assert (letter.key, letter.value) == (b"k", b'{"event_id":')
+    assert dict(letter.headers or [])["h"] == b"v"
     cause = read_cause(letter.headers or [])
     assert cause is not None
     assert cause._replace(error="") == Cause(reasons.NOT_JSON, "", "clicks", 2, 3)
-    assert bench.inlet.acknowledged == [(2, 3)]
+    assert bench.finished == {2: 4}
 
 
 async def test_a_dead_letter_that_kafka_could_not_take_is_cut_and_says_so(bench: Bench) -> None:
     value = b"x" * 1_048_000
-    await bench.application.pipeline.handle([bench.event(value, offset=0, key=b"k")])
+    await bench.serve([bench.record(value, offset=0, key=b"k")])
     (letter,) = bench.wire.of("dead-letters")
     assert letter.value is not None
     assert value.startswith(letter.value)
@@ -116,13 +134,10 @@ class Fragile(Recommender):
 
     fragile: frozenset[int]
 
-    def recommend(self, queries: Any) -> list[RankedList]:
-        if any(self._breaks(query) for query in queries):
+    def recommend(self, moments: Sequence[Moment], *vectors: Any) -> list[RankedList]:
+        if any(moment.row in self.fragile for moment in moments):
             raise ZeroDivisionError("a fault")
-        return super().recommend(queries)
-
-    def _breaks(self, query: Query) -> bool:
-        return query.current in self.fragile
+        return super().recommend(moments, *vectors)
 
 
 @pytest.fixture
@@ -142,31 +157,30 @@ async def test_the_event_that_breaks_processing_dies_and_the_others_are_served_a
 ) -> None:
     broken = new_bench(fragile(13, 14))
     clicks = [click(n, f"s{n % 3}", f"i{n}") for n in range(1, 30)]
-    await broken.application.pipeline.handle([broken.event(each, offset=n) for n, each in enumerate(clicks)])
+    await broken.serve([broken.record(each, offset=n) for n, each in enumerate(clicks)])
     healthy = [(n, each) for n, each in enumerate(clicks) if each.item_id not in {"i13", "i14"}]
-    await bench.application.pipeline.handle([bench.event(each, offset=n) for n, each in healthy])
+    await bench.serve([bench.record(each, offset=n) for n, each in healthy])
 
-    assert broken.wire.of("recommendations") == bench.wire.of("recommendations")
-    assert broken.wire.of(CHANGELOG) == bench.wire.of(CHANGELOG)
+    assert broken.wire.lists == bench.wire.lists
+    assert broken.wire.states == bench.wire.states
     causes = [read_cause(letter.headers or []) for letter in broken.wire.of("dead-letters")]
     assert causes == [
         Cause(reasons.PROCESSING_FAILED, "ZeroDivisionError: a fault", "clicks", 0, offset) for offset in (12, 13)
     ]
-    assert len(broken.inlet.acknowledged) == len(clicks)
+    assert broken.finished == {0: len(clicks)}
 
 
 async def test_a_recommender_that_makes_no_list_at_all_ends_the_process_instead_of_every_event(
     new_bench: NewBench, fragile: Callable[..., Fragile]
 ) -> None:
     bench = new_bench(fragile(*range(60)))
-    with pytest.raises(Exception, match="makes no list, not even for its first item"):
-        await bench.application.pipeline.handle([bench.event(click(1), offset=0)])
-    assert bench.wire.sent == []
-    assert bench.inlet.acknowledged == []
+    await bench.accept([bench.record(click(1), offset=0)])
+    assert "makes no list, not even for its first item" in str(bench.failure)
+    assert (bench.wire.lists, bench.wire.of("dead-letters"), bench.finished) == ([], [], {})
 
 
 async def test_the_time_of_every_stage_is_told(bench: Bench) -> None:
-    await bench.application.pipeline.handle([bench.event(click(1), offset=0)])
+    await bench.serve([bench.record(click(1), offset=0)])
     value = bench.metrics.registry.get_sample_value
     names = [f"nextclick_serving_{part}_seconds" for part in ("encode", "search")]
     process = value("nextclick_stream_stage_seconds_sum", {"stage": "process"}) or 0.0
@@ -176,8 +190,8 @@ async def test_the_time_of_every_stage_is_told(bench: Bench) -> None:
 
 
 async def test_a_session_in_two_partitions_is_two_sessions(bench: Bench) -> None:
-    events = [bench.event(click(n, item=f"i{n}"), offset=n // 2, partition=n % 2) for n in range(6)]
-    await bench.application.pipeline.handle(events)
+    events = [bench.record(click(n, item=f"i{n}"), offset=n // 2, partition=n % 2) for n in range(6)]
+    await bench.serve(events)
     table = bench.application.table
     counts = [decode_state(table.shard(partition).get(b"s1") or b"").count for partition in (0, 1)]
     assert counts == [3, 3]
@@ -185,103 +199,308 @@ async def test_a_session_in_two_partitions_is_two_sessions(bench: Bench) -> None
     assert bench.sample("events_total", outcome="served") == 6
 
 
-async def test_silent_sessions_leave_the_changelog_and_memory_once_their_events_are_committed(
-    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("stream.pipeline.pipeline.EXPIRE_EVERY_S", 0.0)
-    bench = new_bench()
-    handle, shard = bench.application.pipeline.handle, bench.application.table.shard(0)
-    await handle([bench.event(click(1, "old"), offset=0), bench.event(click(2, "far", at_ms=NOW_MS), offset=1)])
-    later = NOW_MS + 32 * MINUTE_MS
-    await handle([bench.event(click(3, "new", at_ms=later), offset=2)])
-    assert b"old" in shard  # its click is not committed, and may be read again
-
-    bench.inlet.committed[TP("clicks", 0)] = 2
-    await handle([bench.event(click(4, "new", at_ms=later), offset=3)])
-    tombstones = {record.key: record for record in bench.wire.of(CHANGELOG) if record.value is None}
-    assert set(tombstones) == {b"old", b"far"}
-    assert tombstones[b"old"].headers == [(APPLIED_OFFSET_HEADER, b"0")]
-    assert (b"old" in shard, b"new" in shard) == (False, True)
-    assert bench.sample("expired_sessions_total") == 2
-
-
-async def test_a_quiet_partition_expires_too_when_the_batch_that_looks_has_no_event_of_it(
-    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench = new_bench()
-    handle, table = bench.application.pipeline.handle, bench.application.table
-    later = NOW_MS + 32 * MINUTE_MS
-    await handle([bench.event(click(n, f"old{n}"), offset=0, partition=n) for n in (0, 1)])
-    await handle([bench.event(click(n, f"new{n}", at_ms=later), offset=1, partition=n) for n in (0, 1)])
-    bench.inlet.committed |= {TP("clicks", 0): 2, TP("clicks", 1): 2}
-    monkeypatch.setattr("stream.pipeline.pipeline.EXPIRE_EVERY_S", 0.0)
-    await handle([bench.event(click(4, "new0", at_ms=later), offset=2, partition=0)])
-    assert [(f"old{n}".encode() in table.shard(n), f"new{n}".encode() in table.shard(n)) for n in (0, 1)] == [
-        (False, True)
-    ] * 2
-
-
-async def test_a_session_that_comes_back_while_its_tombstone_is_written_stays(
-    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench = new_bench()
-    handle, shard = bench.application.pipeline.handle, bench.application.table.shard(0)
-    await handle([bench.event(click(1, "old"), offset=0), bench.event(click(2, "gone"), offset=1)])
-    bench.inlet.committed[TP("clicks", 0)] = 2
-    monkeypatch.setattr("stream.pipeline.pipeline.EXPIRE_EVERY_S", 0.0)
-    bench.wire.hold(CHANGELOG)
-    later = bench.event(click(3, "new", at_ms=NOW_MS + 32 * MINUTE_MS), offset=2)
-    handling = asyncio.create_task(handle([later]))
-    await until(lambda: bench.wire.of(CHANGELOG)[-1].key == b"new")
-    bench.wire.release(CHANGELOG)
-    bench.wire.hold(CHANGELOG)
-    await until(lambda: bench.wire.of(CHANGELOG)[-1].value is None)
-    # A rebalance may bring a newer state, of a worker that had the partition meanwhile.
-    shard.recover(b"old", encode_state(SessionState(applied_offset=9, seen_ms=NOW_MS)))
-    assert bench.inlet.acknowledged == [(0, 0), (0, 1)]  # a rebalance waits for the batch, and so for the tombstones
-    bench.wire.release(CHANGELOG)
-    await handling
-    assert (b"old" in shard, b"gone" in shard) == (True, False)
-    assert bench.sample("expired_sessions_total") == 1
-    assert bench.inlet.acknowledged == [(0, 0), (0, 1), (0, 2)]
-
-
-async def test_a_partition_that_goes_while_others_expire_gets_no_tombstones(
-    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench = new_bench()
-    handle, table = bench.application.pipeline.handle, bench.application.table
-    later = NOW_MS + 32 * MINUTE_MS
-    await handle([bench.event(click(n, f"old{n}"), offset=0, partition=n) for n in (0, 1)])
-    await handle([bench.event(click(n, f"new{n}", at_ms=later), offset=1, partition=n) for n in (0, 1)])
-    bench.inlet.committed |= {TP("clicks", 0): 2, TP("clicks", 1): 2}
-    monkeypatch.setattr("stream.pipeline.pipeline.EXPIRE_EVERY_S", 0.0)
-    bench.wire.hold(CHANGELOG)
-    handling = asyncio.create_task(handle([bench.event(b"{", offset=2, key=b"k")]))
-    await until(lambda: bench.wire.of(CHANGELOG)[-1].value is None)
-    table.forget([1])
-    bench.wire.release(CHANGELOG)
-    await handling
-    assert [record.key for record in bench.wire.of(CHANGELOG) if record.value is None] == [b"old0"]
-
-
 async def test_a_record_without_a_brokers_timestamp_has_an_age_and_no_latency(bench: Bench) -> None:
-    event = bench.event(click(1), offset=0)
-    event.message.timestamp = None
-    await bench.application.pipeline.handle([event])
+    await bench.serve([bench.record(click(1), offset=0, timestamp=-1)])
     assert bench.sample("event_to_recommendation_seconds_count") == 0
     assert bench.sample("event_age_seconds_count") == 1
 
 
 async def test_an_error_that_nobody_expects_names_the_events_in_hand(bench: Bench) -> None:
-    async with bench.application.agent.test_context() as agent:
-        event = bench.event(click(1), offset=7, partition=2)
-        event.message.key = 5  # what no Kafka gives
-        agent.stream().channel.queue.put_nowait(event)
-        await bench.application.failure.happened.wait()
-    error = bench.application.failure.error
-    assert isinstance(error, Defect)
-    assert "at clicks partition 2 offset 7; nothing of what was in hand is committed" in str(error)
+    await bench.accept([bench.record(click(1), offset=7, partition=2, key=5)])  # what no Kafka gives
+    assert isinstance(bench.failure, Defect)
+    assert "at clicks partition 2 offset 7; nothing of what was in hand is committed" in str(bench.failure)
+
+
+# --- batches that overlap
+
+
+async def test_a_batch_goes_out_while_the_one_before_is_on_its_way_and_builds_on_it(
+    bench: Bench, new_bench: NewBench
+) -> None:
+    clicks = [click(n, item=f"i{n}") for n in (1, 2, 3)]
+    one_by_one = new_bench()
+    for n, each in enumerate(clicks):
+        await one_by_one.serve([one_by_one.record(each, offset=n + 1)])
+
+    await bench.begin()
+    bench.wire.hold(CHANGELOG)
+    await bench.accept([bench.record(clicks[0], offset=1)])
+    await until(lambda: bench.wire.states)
+    bench.wire.hold("recommendations")
+    for n in (1, 2):
+        await bench.accept([bench.record(clicks[n], offset=n + 1)])
+    assert bench.wire.lists == one_by_one.wire.lists
+    assert (bench.finished[0], len(bench.application.table.shard(0))) == (1, 0)
+
+    bench.wire.release("recommendations")
+    bench.wire.release(CHANGELOG)
+    await bench.application.pipeline.settle()
+    assert bench.finished[0] == 4
+    assert bench.application.table.state_of(0, b"s1") == one_by_one.application.table.state_of(0, b"s1")
+
+
+async def test_batches_that_arrived_together_are_written_as_one_with_each_sessions_newest_state(bench: Bench) -> None:
+    await bench.begin()
+    bench.wire.hold(CHANGELOG)
+    await bench.accept([bench.record(click(1, "first"), offset=1)])
+    await until(lambda: bench.wire.states)
+    for n in range(2, 8):
+        await bench.accept([bench.record(click(n, f"s{n % 2}"), offset=n)])
+    await many_turns()
+    assert (len(bench.wire.lists), len(bench.wire.states)) == (7, 1)
+    bench.wire.release(CHANGELOG)
+    await bench.application.pipeline.settle()
+    written = [(record.key, decode_state(record.value or b"").applied_offset) for record in bench.wire.states[1:]]
+    assert sorted(written) == [(b"s0", 6), (b"s1", 7)]
+    assert bench.finished[0] == 8
+    assert bench.sample("batch_events_count") == 1 + 7
+
+
+async def test_what_arrives_early_waits_for_what_was_read_before_it(bench: Bench) -> None:
+    await bench.begin()
+    bench.wire.hold("recommendations")
+    await bench.accept([bench.record(click(1, "a"), offset=1)])
+    await bench.accept([bench.record(click(2, "b"), offset=2), bench.record(click(3, "c"), offset=1, partition=1)])
+    first, *second = bench.wire.held["recommendations"]
+    for report in second:
+        report()
+    await many_turns()
+    assert (bench.wire.states, bench.finished) == ([], {0: 1, 1: 1})
+    first()
+    await bench.application.pipeline.settle()
+    assert bench.finished == {0: 3, 1: 2}
+
+
+async def test_a_batch_without_a_list_waits_for_the_one_before_it_too(bench: Bench) -> None:
+    await bench.begin()
+    bench.wire.hold("recommendations")
+    await bench.accept([bench.record(click(1), offset=1)])
+    await bench.accept([bench.record(click(1), offset=2)])  # the same event, sent twice
+    await many_turns()
+    assert (bench.wire.states, bench.finished[0]) == ([], 1)
+    bench.wire.release("recommendations")
+    await bench.application.pipeline.settle()
+    assert bench.finished[0] == 3
+    assert [bench.sample("events_total", outcome=outcome) for outcome in ("served", "duplicate")] == [1, 1]
+    assert len(bench.wire.lists) == 1
+
+
+async def test_no_more_is_taken_when_enough_is_on_its_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.pipeline.pipeline.MAX_IN_FLIGHT", 3)
+    await bench.begin()
+    bench.wire.hold("recommendations")
+    await bench.accept([bench.record(click(n), offset=n) for n in (1, 2)])
+    await bench.accept([bench.record(click(n), offset=n) for n in (3, 4)])
+    accepting = asyncio.create_task(bench.accept([bench.record(click(5), offset=5)]))
+    await many_turns()
+    assert (len(bench.wire.lists), accepting.done()) == (4, False)
+    bench.wire.release("recommendations", 2)
+    await asyncio.wait_for(accepting, 10)
+    assert len(bench.wire.lists) == 5
+
+
+async def test_a_large_batch_is_computed_beside_the_loop(bench: Bench) -> None:
+    await bench.begin()
+    gate = threading.Event()
+    bench.application.pipeline._executor.submit(gate.wait)
+    large = [bench.record(click(n, f"s{n}"), offset=n + 1) for n in range(INLINE_EVENTS + 1)]
+    accepting = asyncio.create_task(bench.accept(large))
+    await many_turns()
+    assert (accepting.done(), bench.wire.sent) == (False, [])
+    gate.set()
+    await asyncio.wait_for(accepting, 10)
+    assert len(bench.wire.lists) == len(large)
+
+
+# --- whose partitions they are
+
+
+async def test_without_a_heartbeat_nothing_is_produced_and_with_one_again_it_goes_on(bench: Bench) -> None:
+    await bench.begin()
+    bench.wire.hold("recommendations")
+    await bench.accept([bench.record(click(1), offset=1)])
+    bench.inlet.lose_heartbeats()
+    bench.wire.release("recommendations")
+    accepting = asyncio.create_task(bench.accept([bench.record(click(2), offset=2)]))
+    await many_turns()
+    assert (len(bench.wire.sent), accepting.done()) == (1, False)
+    bench.inlet.heartbeat()
+    await asyncio.wait_for(accepting, 10)
+    await bench.application.pipeline.settle()
+    assert bench.finished[0] == 3
+
+
+async def test_what_was_computed_while_the_heartbeats_stopped_is_not_produced(bench: Bench) -> None:
+    await bench.begin()
+    gate = threading.Event()
+    bench.application.pipeline._executor.submit(gate.wait)
+    large = [bench.record(click(n, f"s{n}"), offset=n + 1) for n in range(INLINE_EVENTS + 1)]
+    accepting = asyncio.create_task(bench.accept(large))
+    await many_turns()
+    bench.inlet.lose_heartbeats()
+    gate.set()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(accepting), 0.1)
+    assert bench.wire.sent == []
+    bench.inlet.heartbeat()
+    await asyncio.wait_for(accepting, 10)
+    assert len(bench.wire.lists) == len(large)
+
+
+async def test_what_was_computed_while_the_partitions_went_is_dropped(bench: Bench) -> None:
+    await bench.begin()
+    gate, ours = threading.Event(), True
+    bench.application.pipeline._executor.submit(gate.wait)
+    large = [bench.record(click(n, f"s{n}"), offset=n + 1) for n in range(INLINE_EVENTS + 1)]
+    accepting = asyncio.create_task(bench.accept(large, lambda: ours))
+    await many_turns()
+    ours = False
+    await asyncio.wait_for(bench.application.pipeline.settle(), 10)
+    await bench.application.pipeline.release()
+    gate.set()
+    await asyncio.wait_for(accepting, 10)
+    assert (bench.wire.lists, bench.wire.states) == ([], [])
+    await bench.serve(large)
+    assert bench.finished == {0: 1 + len(large)}
+
+
+async def test_nobody_waits_for_a_batch_of_a_worker_that_may_not_produce(bench: Bench) -> None:
+    await bench.begin()
+    bench.wire.hold("recommendations")
+    await bench.accept([bench.record(click(1), offset=1)])
+    settling = asyncio.create_task(bench.application.pipeline.settle())
+    await many_turns()
+    assert not settling.done()
+    bench.inlet.lose_heartbeats()
+    await asyncio.wait_for(settling, 10)
+    assert bench.finished[0] == 1
+
+
+@pytest.mark.parametrize("late", ["recommendations", CHANGELOG])
+async def test_reports_that_come_after_the_partitions_have_gone_change_nothing(bench: Bench, late: str) -> None:
+    await bench.begin()
+    events = [bench.record(click(1), offset=1)]
+    bench.wire.hold(late)
+    await bench.accept(events)
+    await until(lambda: bench.wire.held[late])
+    reports = bench.wire.held.pop(late)
+    await bench.application.pipeline.release()
+    before = len(bench.wire.sent)
+    for report in reports:
+        report()
+    await many_turns()
+    assert (bench.finished, len(bench.application.table.shard(0)), len(bench.wire.sent)) == ({}, 0, before)
+    await bench.serve(events)  # whoever has the partition now reads it again
+    assert bench.finished == {0: 2}
+    first, second = bench.wire.lists
+    assert first == second
+
+
+# --- sessions that leave
+
+
+@pytest.fixture
+def always_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for silent sessions with each batch."""
+    monkeypatch.setattr("stream.pipeline.pipeline.EXPIRE_EVERY_S", 0.0)
+
+
+LATER_MS = NOW_MS + 32 * MINUTE_MS
+
+
+@pytest.mark.usefixtures("always_looking")
+async def test_silent_sessions_leave_the_changelog_and_memory_once_their_events_are_committed(bench: Bench) -> None:
+    shard = bench.application.table.shard(0)
+    await bench.serve([bench.record(click(1, "old"), offset=0), bench.record(click(2, "far"), offset=1)])
+    await bench.serve([bench.record(click(3, "new", at_ms=LATER_MS), offset=2)])
+    assert b"old" in shard  # its click is not committed, and may be read again
+
+    bench.inlet.commit_up_to(0, 2)
+    bench.wire.hold(CHANGELOG)
+    await bench.accept([bench.record(click(4, "new", at_ms=LATER_MS), offset=3)])
+    await many_turns()
+    tombstones = {record.key: record for record in bench.wire.tombstones}
+    assert set(tombstones) == {b"old", b"far"}
+    assert tombstones[b"old"].headers == [(APPLIED_OFFSET_HEADER, b"0")]
+    assert b"old" in shard  # the tombstone may not be written yet
+    bench.wire.release(CHANGELOG)
+    assert (b"old" in shard, b"new" in shard) == (False, True)
+    assert bench.sample("expired_sessions_total") == 2
+
+
+async def test_a_quiet_partition_expires_too_when_the_batch_that_looks_has_no_event_of_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = bench.application.table
+    await bench.serve([bench.record(click(n, f"old{n}"), offset=0, partition=n) for n in (0, 1)])
+    await bench.serve([bench.record(click(n, f"new{n}", at_ms=LATER_MS), offset=1, partition=n) for n in (0, 1)])
+    for partition in (0, 1):
+        bench.inlet.commit_up_to(partition, 2)
+    monkeypatch.setattr("stream.pipeline.pipeline.EXPIRE_EVERY_S", 0.0)
+    await bench.serve([bench.record(click(4, "new0", at_ms=LATER_MS), offset=2, partition=0)])
+    assert [(f"old{n}".encode() in table.shard(n), f"new{n}".encode() in table.shard(n)) for n in (0, 1)] == [
+        (False, True)
+    ] * 2
+
+
+@pytest.mark.usefixtures("always_looking")
+async def test_a_session_with_a_click_on_its_way_does_not_leave(bench: Bench) -> None:
+    await bench.serve([bench.record(click(1, "old"), offset=0), bench.record(click(2, "gone"), offset=1)])
+    await bench.serve([bench.record(click(3, "new", at_ms=LATER_MS), offset=2)])
+    bench.inlet.commit_up_to(0, 3)
+    bench.wire.hold("recommendations")
+    await bench.accept([bench.record(click(4, "old", at_ms=LATER_MS), offset=3)])
+    await bench.accept([bench.record(click(5, "new", at_ms=LATER_MS), offset=4)])
+    bench.wire.held["recommendations"].pop()()
+    await many_turns()
+    assert [record.key for record in bench.wire.tombstones] == [b"gone"]
+
+
+async def test_a_session_that_comes_back_while_its_tombstone_is_written_stays(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = bench.application.table.shard(0)
+    await bench.serve([bench.record(click(n, name), offset=n) for n, name in enumerate(("old", "back", "gone"))])
+    await bench.serve([bench.record(click(3, "new", at_ms=LATER_MS), offset=3)])
+    bench.inlet.commit_up_to(0, 3)
+    monkeypatch.setattr("stream.pipeline.pipeline.EXPIRE_EVERY_S", 0.0)
+    bench.wire.hold(CHANGELOG)
+    await bench.accept([bench.record(click(4, "new", at_ms=LATER_MS), offset=4)])
+    await until(lambda: len(bench.wire.tombstones) == 3)
+    await bench.accept([bench.record(click(5, "back", at_ms=LATER_MS), offset=5)])
+    # A rebalance may bring a newer state, of a worker that had the partition meanwhile.
+    shard.recover(b"old", encode_state(SessionState(applied_offset=9, seen_ms=NOW_MS)))
+    bench.wire.release(CHANGELOG)
+    await bench.application.pipeline.settle()
+    assert [key in shard for key in (b"old", b"back", b"gone")] == [True, True, False]
+    assert decode_state(shard.get(b"back") or b"").applied_offset == 5
+    assert bench.finished == {0: 6}
+
+
+@pytest.mark.usefixtures("always_looking")
+async def test_partitions_that_go_while_sessions_leave_get_no_more_tombstones(bench: Bench) -> None:
+    table = bench.application.table
+    await bench.serve([bench.record(click(n, f"old{n}"), offset=0, partition=n) for n in (0, 1)])
+    await bench.serve([bench.record(click(n, f"new{n}", at_ms=LATER_MS), offset=1, partition=n) for n in (0, 1)])
+    for partition in (0, 1):
+        bench.inlet.commit_up_to(partition, 2)
+    bench.wire.hold(CHANGELOG)
+    await bench.accept([bench.record(b"{", offset=2, key=b"k")])
+    await until(lambda: bench.wire.tombstones)
+    reports = bench.wire.held.pop(CHANGELOG)
+    await bench.application.pipeline.release()
+    table.forget([1, 2, 3])
+    for report in reports:
+        report()
+    await many_turns()
+    assert bench.failure is None
+    assert set(table.shards) == {0}
+    await bench.serve([bench.record(b"{", offset=2, key=b"k")])
+    tombstones = [(record.partition, record.key) for record in bench.wire.tombstones]
+    assert tombstones == [(0, b"old0"), (1, b"old1"), (0, b"old0")]
+
+
+# --- the table's own errors
 
 
 @pytest.mark.parametrize(
@@ -295,19 +514,17 @@ async def test_an_error_that_nobody_expects_names_the_events_in_hand(bench: Benc
 async def test_a_changelog_that_cannot_be_read_says_where(
     bench: Bench, key: bytes, value: bytes, sentence: str
 ) -> None:
-    table = bench.application.table
-    table._new_store().apply_changelog_batch([bench.event(value, offset=4, partition=1, key=key)], None, None)
-    error = str(bench.application.failure.error)
-    assert sentence in error
-    assert "partition 1 offset 4" in error
+    bench.application.table.recover([bench.record(value, offset=4, partition=1, key=key)])
+    assert sentence in str(bench.failure)
+    assert "partition 1 offset 4" in str(bench.failure)
 
 
 async def test_states_of_another_topic_with_the_same_name_end_the_process(bench: Bench) -> None:
     table = bench.application.table
-    table.apply(bench.event(b'{"topic_id": "topic-0"}', offset=0, key=MARKER_KEY).message)
+    table.apply(bench.record(b'{"topic_id": "topic-0"}', offset=0, key=MARKER_KEY))
     await table.recovery_ends({0})
-    assert isinstance(bench.application.failure.error, TopicError)
-    assert "topic-0" in str(bench.application.failure.error)
+    assert isinstance(bench.failure, TopicError)
+    assert "topic-0" in str(bench.failure)
 
 
 def test_the_tables_changelog_is_the_one_that_is_made_for_it(bench: Bench) -> None:

@@ -1,4 +1,3 @@
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ CLICKS = TP("clicks", 0)
 
 
 class Thread:
-    """Takes the place of the thread in which aiokafka's consumer runs."""
+    """Takes the place of the connection, with aiokafka's consumer."""
 
     def __init__(self, *, takes_commits: bool) -> None:
         self.takes_commits = takes_commits
@@ -30,9 +29,7 @@ def consumer(bench: Bench, thread: Any) -> Consumer:
     async def nothing(*_: Any) -> None: ...
 
     app = bench.application.faust
-    app.producer = SimpleNamespace(flush=nothing)
     made = Consumer(app.transport, nothing, nothing, nothing)
-    made._thread.thread_loop.close()
     made._thread, app.consumer = thread, made
     return made
 
