@@ -145,8 +145,8 @@ def faust_settings(settings: Settings) -> dict[str, Any]:
         "autodiscover": False,
         # Health is our own; Faust's pages would show the table to whoever asks.
         "web_enabled": False,
-        # Only a name here: the assignor wants it to differ between workers.
-        "canonical_url": f"http://worker-{uuid.uuid4().hex}",
+        # Only a name here: the assignor wants it to differ between workers, and to be kept by one that keeps its own.
+        "canonical_url": f"http://worker-{worker.group_instance_id or uuid.uuid4().hex}",
         # `nextclick topics create` makes topics, with the right policies; a worker makes none.
         "topic_allow_declare": False,
         "topic_disable_leader": True,

@@ -105,7 +105,7 @@ class Connection(stock.AIOKafkaConsumerThread):  # type: ignore[misc]
         return consumer
 
     async def on_start(self) -> None:
-        """Connect, and listen to what the coordinator answers to heartbeats."""
+        """Connect, and listen to what the coordinator answers to heartbeats and to what ends aiokafka's tasks."""
         await super().on_start()
         coordinator = self._ensure_consumer()._coordinator
         heartbeat = coordinator._do_heartbeat
@@ -118,6 +118,13 @@ class Connection(stock.AIOKafkaConsumerThread):  # type: ignore[misc]
             return taken
 
         coordinator._do_heartbeat = confirmed_heartbeat
+        # aiokafka logs what these die of, and leaves a consumer that waits for ever.
+        for task in (coordinator._coordination_task, self._ensure_consumer()._fetcher._fetch_task):
+            task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.app.on_failure(error)
 
     # --- what is asked of aiokafka
 

@@ -1,6 +1,7 @@
 """What workers say of themselves while partitions move between them."""
 
 import re
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -60,3 +61,24 @@ def test_a_worker_without_a_partition_is_ready_to_take_one_over(kafka_broker: st
     busy.process.kill()
     wait_for(lambda: idle.metric("session_table_entries") == SESSIONS)
     wait_for(lambda: is_ready(idle) and partitions(idle) == {"0"})
+
+
+def test_a_worker_that_returns_under_its_name_disturbs_nobody(kafka_broker: str, new_service: NewService) -> None:
+    service = new_service(kafka_broker)
+    service.create_topics()
+    named = [{"WORKER__GROUP_INSTANCE_ID": f"pod-{n}", "WORKER__SESSION_TIMEOUT_S": "30"} for n in range(2)]
+    stays, returns = [service.start_worker(**name) for name in named]
+    wait_for(lambda: stays.url and returns.url and len(partitions(stays)) == len(partitions(returns)) == 2)
+    service.send_clicks(CLICKS)
+    service.read_lists(CLICKS)
+    taken, rebalances = partitions(returns), stays.output.count("rebalancing")
+
+    returns.process.send(signal.SIGTERM)
+    assert returns.process.wait(timeout_s=10) == 0
+    more = [Click(f"late-{click.event_id}", click.session_id, "i2", click.timestamp_ms + 1_000) for click in CLICKS]
+    service.send_clicks(more)
+    back = service.start_worker(**named[1]).wait_until_ready()
+    service.read_lists(more)
+    assert partitions(back) == taken
+    assert stays.output.count("rebalancing") == rebalances
+    assert back.metric("session_table_entries") + stays.metric("session_table_entries") == SESSIONS
