@@ -36,6 +36,10 @@ class Catalogue:
         row = self._rows.get
         return cast(npt.NDArray[np.int64], np.fromiter((row(item, PADDING) for item in item_ids), np.int64))
 
+    def known_rows(self, item_ids: Iterable[str]) -> list[int]:
+        """Return the rows of those of the items that this catalogue knows, in their order."""
+        return [row for row in map(self._rows.get, item_ids) if row]
+
     def title(self, item_id: str) -> str:
         """Return what a person would call the item: its title, or its id where there is none."""
         row = self.row(item_id)

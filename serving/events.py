@@ -5,6 +5,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -97,6 +98,24 @@ class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True):
     ] = []
 
 
+class ListedRecommendation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A `Recommendation` whose items are JSON already; the two give the same bytes.
+
+    Most items are in many lists, and most of their JSON is the same in each. So a list's items are put together from
+    prepared text, and only what is particular to the answer is encoded.
+    """
+
+    recommendation_id: str
+    session_id: str
+    trigger_event_id: str
+    bundle: str
+    control_revision: str
+    event_timestamp_ms: int
+    source: str
+    items: msgspec.Raw
+    supersedes: list[str] = []
+
+
 _click_decoder = msgspec.json.Decoder(Click)
 _recommendation_decoder = msgspec.json.Decoder(Recommendation)
 _encoder = msgspec.json.Encoder()
@@ -130,7 +149,7 @@ def decode_recommendation(value: bytes) -> Recommendation:
     return _recommendation_decoder.decode(value)
 
 
-def encode_recommendation(recommendation: Recommendation) -> bytes:
+def encode_recommendation(recommendation: Recommendation | ListedRecommendation) -> bytes:
     """Write a list; equal lists give equal bytes."""
     return _encoder.encode(recommendation)
 
@@ -140,7 +159,6 @@ def recommendation_id(
     event_id: str,
     bundle: str,
     control_revision: str,
-    *,
     shed: bool = False,
     supersedes: Sequence[str] = (),
 ) -> str:
@@ -148,12 +166,23 @@ def recommendation_id(
 
     A list that was made under overload is another list, and so has another id.
     """
-    parts = [session_id, event_id, bundle, control_revision]
-    if shed:
-        parts.append("shed")
-    if supersedes:
-        parts += ["supersedes", *supersedes]
     # Length-prefixed, so that no two different tuples ever hash the same bytes.
-    raw = [part.encode("utf-8", "surrogatepass") for part in parts]
-    joined = b"".join([len(part).to_bytes(4, "big") + part for part in raw])
-    return hashlib.blake2b(joined, digest_size=16).hexdigest()
+    session, event = session_id.encode(), event_id.encode()
+    parts = [len(session).to_bytes(4), session, len(event).to_bytes(4), event, _suffix(bundle, control_revision)]
+    if shed:
+        parts.append(_prefixed("shed"))
+    if supersedes:
+        parts.append(_prefixed("supersedes", *supersedes))
+    return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
+
+
+def _prefixed(*parts: str) -> bytes:
+    """Return each part behind its length in bytes."""
+    encoded = [part.encode() for part in parts]
+    return b"".join([len(part).to_bytes(4) + part for part in encoded])
+
+
+@lru_cache(16)
+def _suffix(bundle: str, control_revision: str) -> bytes:
+    """Return the parts that are the same for very many lists."""
+    return _prefixed(bundle, control_revision)

@@ -15,18 +15,26 @@ is read again, so one id could have two lists.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
 from serving.control import Control
-from serving.encoders import Reading, RowsOf
-from serving.events import MAX_SUPERSEDED, Click, Recommendation, recommendation_id
-from serving.recommender import Query, RankedList, Recommender
-from serving.session import Carried, Interaction, Moment, SessionState, event_hash, is_new_session, session_clock
+from serving.encoders import Reading
+from serving.events import (
+    MAX_SUPERSEDED,
+    Click,
+    ListedRecommendation,
+    Recommendation,
+    decode_recommendation,
+    encode_recommendation,
+    recommendation_id,
+)
+from serving.recommender import RankedList, Recommender
+from serving.session import Moment, SessionState, as_line
 
 
-class Sourced(NamedTuple):
+class Sourced(msgspec.Struct, frozen=True, gc=False):
     """A click and where it stood in the log; clicks are processed in log order.
 
     One that is not `wanted` any more (it waited too long) counts in its session, but gets no list.
@@ -56,14 +64,21 @@ class Mode:
 EVERY = Mode()
 
 
-class Served(NamedTuple):
-    """A click and the list that answers it."""
+class Served(msgspec.Struct, frozen=True, gc=False):
+    """A click, by its place in the batch, and the list that answers it, as it will be published."""
 
+    place: int
     click: Click
-    recommendation: Recommendation
+    source: str
+    value: bytes
+
+    @property
+    def recommendation(self) -> Recommendation:
+        """The list, for those who look into it."""
+        return decode_recommendation(self.value)
 
 
-class Hit(NamedTuple):
+class Hit(msgspec.Struct, frozen=True, gc=False):
     """How the list shown before a click did: `rank` of the clicked item in it, from 1, or 0 where it was not there."""
 
     bundle: str
@@ -88,18 +103,17 @@ class Processed:
     too_old: int = 0
 
 
-@dataclass(slots=True)
-class _Turn:
-    """A click's turn in its session, and where its session vector will be: `vectors[reading][turn]`."""
+class _Turn(Moment, gc=False):
+    """A click's turn: its session as it left it, and what becomes of it.
+
+    `place` is the click's in the batch; `state` is None where the visitor has not consented: nothing of it is kept.
+    """
 
     click: Click
-    moment: Moment
-    reading: int
-    turn: int
+    place: int
     state: SessionState | None
-    """None where the visitor has not consented: nothing of the click is kept."""
     answered: bool
-    supersedes: list[str] = field(default_factory=list)
+    supersedes: list[str]
 
 
 Stage = Callable[[str], AbstractContextManager[object]]
@@ -120,146 +134,101 @@ def process(
     `states` holds the sessions that the clicks belong to, as far as they are known; it is not changed. The stages are
     `encode` (session vectors) and `search` (index and lists).
     """
-    fold = _Fold(states, recommender, mode)
-    for sourced in clicks:
-        fold.add(sourced)
-    rows_of = _known_rows(recommender)
+    fold = _Fold(recommender, mode)
+    fold.take(states, clicks)
     with stage("encode"):
-        vectors = recommender.bundle.encoder.encode(fold.readings, rows_of)
-    queries = [
-        Query(
-            vectors[turn.reading][turn.turn],
-            rows_of(turn.moment.last(recommender.settings.session_length)),
-            recommender.bundle.catalogue.row(turn.click.item_id),
-        )
-        for turn in fold.turns
-        if turn.answered
-    ]
+        vectors, known = recommender.bundle.encoder.encode(fold.readings, recommender.bundle.catalogue.known_rows)
+    asked = [turn for turn in fold.turns if turn.answered]
+    if len(asked) < len(fold.turns):
+        vectors, known = vectors[[turn.at for turn in asked]], [known[turn.at] for turn in asked]
     with stage("search"):
-        lists = iter(recommender.fall_back(queries) if mode.shed else recommender.recommend(queries))
-    for turn in fold.turns:
-        fold.close(turn, next(lists) if turn.answered else None, recommender.bundle.id, control)
+        lists = recommender.fall_back(asked) if mode.shed else recommender.recommend(asked, vectors, known)
+    fold.show(lists, control)
     return fold.finish()
-
-
-def _known_rows(recommender: Recommender) -> RowsOf:
-    row = recommender.bundle.catalogue.row
-    return lambda interactions: [r for r in (row(interaction.item_id) for interaction in interactions) if r]
 
 
 class _Fold:
     """A batch on its way through `process`: what its sessions have become so far."""
 
-    def __init__(self, states: Mapping[str, SessionState], recommender: Recommender, mode: Mode) -> None:
-        self._stored = states
+    def __init__(self, recommender: Recommender, mode: Mode) -> None:
+        self._recommender = recommender
         self._mode = mode
+        self._reading_of: dict[str, Reading] = {}
         self._latest: dict[str, _Turn] = {}
-        self._length = recommender.settings.session_length
-        self._gap_ms = recommender.settings.session_gap_s * 1000
-        self._reading_of: dict[str, int] = {}
         self._result = Processed()
         self.readings: list[Reading] = []
         self.turns: list[_Turn] = []
 
-    def add(self, sourced: Sourced) -> None:
-        """Apply one click to its session, unless that has happened before."""
-        click = sourced.click
-        interaction = Interaction(click.item_id, click.event_type, click.timestamp_ms, event_hash(click.event_id))
-        if click.consent is False:
-            if not sourced.wanted:  # nothing of it is stored, so nothing is left to do
-                self._result.too_old += 1
-                return
-            self._turn(sourced, Moment([interaction], 1, 1), self._read([]), None)
-            return
-        state = self._state(click.session_id)
-        if sourced.offset <= state.applied_offset:
-            self._result.replayed += 1
-            return
-        self._result.states[click.session_id] = state
-        state.applied_offset = sourced.offset
-        if state.count and is_new_session(state.last_ms, click.timestamp_ms, self._gap_ms):
-            # A new list, not a cleared one: earlier moments of this batch still look at the old.
-            state.interactions, state.count, state.last_ms, state.seen_ms = [], 0, 0, 0
-        # Of a long batch more interactions are there than will be kept; a duplicate is one of those that would be.
-        if any(known.event_hash == interaction.event_hash for known in state.interactions[-self._length :]):
-            self._result.duplicates += 1
-            return
-        state.interactions.append(interaction)
-        state.count += 1
-        state.last_ms = session_clock(state.last_ms, click.timestamp_ms, self._gap_ms)
-        state.seen_ms = max(state.seen_ms, min(click.timestamp_ms, sourced.broker_timestamp_ms))
-        moment = Moment(state.interactions, len(state.interactions), state.count)
-        self._turn(sourced, moment, self._reading(click.session_id, state), state)
+    def take(self, stored: Mapping[str, SessionState], clicks: Sequence[Sourced]) -> None:
+        """Apply each click to its session, unless that has happened before."""
+        result, changed, settings = self._result, self._result.states, self._recommender.settings
+        length, gap_ms = settings.session_length, settings.session_gap_s * 1000
+        for place, sourced in enumerate(clicks):
+            click = sourced.click
+            if click.consent is False:
+                self._take_without_consent(place, sourced)
+                continue
+            session_id = click.session_id
+            state = changed.get(session_id)
+            if state is None:
+                known = stored.get(session_id)
+                state = SessionState() if known is None else msgspec.structs.replace(known)
+            if sourced.offset <= state.applied_offset:
+                result.replayed += 1
+                continue
+            state.applied_offset = sourced.offset
+            changed[session_id] = state
+            if not state.fold(click, sourced.broker_timestamp_ms, length, gap_ms):
+                result.duplicates += 1
+                continue
+            reading = self._reading_of.get(session_id)
+            if reading is None:
+                reading = self._reading_of[session_id] = Reading([], state.carried)
+                self.readings.append(reading)
+            self._take_turn(place, sourced, state.items, state.count, reading, state)
 
-    def close(self, turn: _Turn, ranked: RankedList | None, bundle: str, control: Control) -> None:
-        """Score the list shown before the click, and turn its ranked list into a recommendation.
+    def show(self, lists: Sequence[RankedList], control: Control) -> None:
+        """Turn the lists into recommendations, after scoring those that were shown before the clicks.
 
         A list is scored by the click that comes right after the one that it answers, and by no other: it is a guess at
         that click. So one that comes after a click without a list scores none.
         """
-        click, state = turn.click, turn.state
-        if state is not None:
-            if turn.moment.count > 1 and state.last_list_bundle:
-                self._result.hits.append(Hit(state.last_list_bundle, _rank(click.item_id, state.last_list)))
-            state.last_list = [] if ranked is None else [item.item_id for item in ranked.items]
-            state.last_list_bundle = "" if ranked is None else bundle
-        if ranked is not None:
-            recommendation = self._recommendation(turn, ranked, bundle, control)
-            self._result.lists.append(Served(click, recommendation))
-
-    def _recommendation(self, turn: _Turn, ranked: RankedList, bundle: str, control: Control) -> Recommendation:
-        click = turn.click
-        identity = recommendation_id(
-            click.session_id,
-            click.event_id,
-            bundle,
-            control.revision,
-            shed=self._mode.shed,
-            supersedes=turn.supersedes,
-        )
-        return Recommendation(
-            recommendation_id=identity,
-            session_id=click.session_id,
-            trigger_event_id=click.event_id,
-            bundle=bundle,
-            control_revision=control.revision,
-            event_timestamp_ms=click.timestamp_ms,
-            source=ranked.source,
-            items=ranked.items,
-            supersedes=turn.supersedes,
-        )
+        result, bundle, rest = self._result, self._recommender.bundle.id, iter(lists)
+        for turn in self.turns:
+            click, state = turn.click, turn.state
+            ranked = next(rest) if turn.answered else None
+            if state is not None:
+                if turn.count > 1 and state.last_list_bundle:
+                    result.hits.append(Hit(state.last_list_bundle, _rank(click.item_id, state.last_list)))
+                state.last_list = "" if ranked is None else ranked.shown
+                state.last_list_bundle = "" if ranked is None else bundle
+            if ranked is not None:
+                value = self._written(turn, ranked, bundle, control.revision)
+                result.lists.append(Served(turn.place, click, ranked.source, value))
 
     def finish(self) -> Processed:
-        """Cut the states to what is kept, and give everything out."""
+        """Give everything out."""
         for session_id, reading in self._reading_of.items():
-            self._result.states[session_id].carried = self.readings[reading].carried
-        for state in self._result.states.values():
-            state.interactions = state.interactions[-self._length :]
+            self._result.states[session_id].carried = reading.carried
         return self._result
 
-    def _state(self, session_id: str) -> SessionState:
-        if (state := self._result.states.get(session_id)) is not None:
-            return state
-        stored = self._stored.get(session_id)
-        if stored is None:
-            return SessionState()
-        return msgspec.structs.replace(stored, interactions=list(stored.interactions))
+    def _take_without_consent(self, place: int, sourced: Sourced) -> None:
+        if not sourced.wanted:  # nothing of it is stored, so nothing is left to do
+            self._result.too_old += 1
+            return
+        reading = Reading([], [])
+        self.readings.append(reading)
+        self._take_turn(place, sourced, as_line(sourced.click.item_id), 1, reading, None)
 
-    def _reading(self, session_id: str, state: SessionState) -> int:
-        if session_id not in self._reading_of:
-            self._reading_of[session_id] = self._read(state.carried)
-        return self._reading_of[session_id]
-
-    def _read(self, carried: list[Carried]) -> int:
-        self.readings.append(Reading([], carried))
-        return len(self.readings) - 1
-
-    def _turn(self, sourced: Sourced, moment: Moment, reading: int, state: SessionState | None) -> None:
-        moments = self.readings[reading].moments
-        turn = _Turn(sourced.click, moment, reading, len(moments), state, sourced.wanted)
-        moments.append(moment)
+    def _take_turn(
+        self, place: int, sourced: Sourced, items: str, count: int, reading: Reading, state: SessionState | None
+    ) -> None:
+        click, wanted = sourced.click, sourced.wanted
+        row = self._recommender.bundle.catalogue.row(click.item_id)
+        turn = _Turn(len(self.turns), row, count, items, click, place, state, wanted, [])
+        reading.moments.append(turn)
         self.turns.append(turn)
-        if not sourced.wanted:
+        if not wanted:
             self._result.too_old += 1
         elif self._mode.emit == "latest":
             self._supersede(turn)
@@ -273,6 +242,29 @@ class _Fold:
             self._result.superseded += 1
         self._latest[turn.click.session_id] = turn
 
+    def _written(self, turn: _Turn, ranked: RankedList, bundle: str, revision: str) -> bytes:
+        click, supersedes = turn.click, turn.supersedes
+        session_id, event_id = click.session_id, click.event_id
+        identity = recommendation_id(session_id, event_id, bundle, revision, self._mode.shed, supersedes)
+        return encode_recommendation(
+            ListedRecommendation(
+                identity,
+                session_id,
+                event_id,
+                bundle,
+                revision,
+                click.timestamp_ms,
+                ranked.source,
+                ranked.items,
+                supersedes,
+            )
+        )
 
-def _rank(item_id: str, items: Sequence[str]) -> int:
-    return items.index(item_id) + 1 if item_id in items else 0
+
+def _rank(item_id: str, shown: str) -> int:
+    """Return an item's place, from 1, among those shown, in lines; 0 where it is not there."""
+    line = as_line(item_id)
+    if line not in shown:  # a text search, which tells most of them at once
+        return 0
+    lines = shown.split("\n")
+    return lines.index(line) + 1 if line in lines else 0

@@ -1,13 +1,15 @@
-"""From a session vector to a list: search, exclusion, ties, reasons, and what is shown where nothing is known."""
+"""From session vectors to lists: search, exclusion, ties, reasons, and what is shown where nothing is known."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Self
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from serving.errors import WrongUse
 from serving.events import Reason, RecommendedItem
+from serving.session import Moment, as_line, join_lines
 from serving.settings import ServingSettings
 
 if TYPE_CHECKING:
@@ -17,28 +19,30 @@ if TYPE_CHECKING:
 REASON_ITEMS = 10
 # Scores are written with so many decimals: shorter lists, and no pretence of more precision than float32 has.
 SCORE_DECIMALS = 6
+# How far back these are looked for at first: mostly far enough, and the same for every length of a session.
+NEAR_EVENTS = 16
+
+Vectors = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+_json = msgspec.json.Encoder()
 
 
-class Query(NamedTuple):
-    """What a list is asked for: the session vector `[dim]`, None where no item of the session is known.
-
-    `rows` are the session's known items, oldest first; `current` is the row of the item just clicked, 0 if unknown.
-    """
-
-    vector: npt.NDArray[np.float32] | None
-    rows: Sequence[int]
-    current: int
-
-
-class RankedList(NamedTuple):
-    """A list before it gets its ids."""
+class RankedList(msgspec.Struct, frozen=True, gc=False):
+    """A list before it gets its ids: its items in JSON, and which they are, in lines (`serving.session.as_line`)."""
 
     source: str
-    items: list[RecommendedItem]
+    items: msgspec.Raw
+    shown: str
+
+    @classmethod
+    def of(cls, source: str, items: Sequence[RecommendedItem]) -> Self:
+        """Return the list of these items."""
+        return cls(source, msgspec.Raw(_json.encode(items)), join_lines(item.item_id for item in items))
 
 
 class Recommender:
-    """Makes lists from one bundle. A list depends on its query alone, not on the queries beside it.
+    """Makes lists from one bundle. A list depends on its moment and vector alone, not on those beside it.
 
     Raises:
         WrongUse: the bundle's encoder reads more events than a session keeps.
@@ -57,48 +61,140 @@ class Recommender:
         # The same k for every query: an approximate index may look at other neighbours for another k.
         excluded = {"none": 0, "current": 1, "seen": settings.session_length}[settings.exclude]
         self._k = min(settings.list_size + excluded, len(bundle.catalogue))
+        self._writer = ListWriter(bundle.catalogue.item_ids)
+        self._top = bundle.popular_rows[: self._k].tolist()
+        shares = bundle.popularity[self._top] / max(float(bundle.popularity.sum()), 1.0)
+        self._shares: list[float] = _rounded(shares).tolist()
+        self._popular_lists: dict[tuple[str, int], RankedList] = {}
 
-    def recommend(self, queries: Sequence[Query]) -> list[RankedList]:
-        """Return a list for each query, from one search for all of them."""
-        vectors = [query.vector for query in queries if query.vector is not None]
-        if vectors:
-            scores, rows = self.bundle.index.search(np.stack(vectors), self._k)
-            found = iter(zip(scores, rows, strict=True))
+    def recommend(self, moments: Sequence[Moment], vectors: Vectors, known: Sequence[bool]) -> list[RankedList]:
+        """Return a list for each moment, from one search for all of them.
+
+        Args:
+            moments: the sessions as the clicks left them.
+            vectors: their session vectors, `[n, dim]`.
+            known: whether a moment has a vector: no item of its session is known where it has none.
+
+        """
+        if all(known):
+            return self._encoded(moments, vectors) if moments else []
+        found = [moment for moment, has_vector in zip(moments, known, strict=True) if has_vector]
+        encoded = iter(self._encoded(found, vectors[np.array(known)]) if found else [])
         return [
-            self._popular(query) if query.vector is None else self._encoded(query, *next(found)) for query in queries
+            next(encoded) if has_vector else self._popular(moment, "popularity")
+            for moment, has_vector in zip(moments, known, strict=True)
         ]
 
-    def fall_back(self, queries: Sequence[Query]) -> list[RankedList]:
-        """Return what is popular for each query, without a search, for a worker that cannot keep up."""
-        return [self._popular(query)._replace(source="shed") for query in queries]
+    def fall_back(self, moments: Sequence[Moment]) -> list[RankedList]:
+        """Return what is popular for each moment, without a search, for a worker that cannot keep up."""
+        return [self._popular(moment, "shed") for moment in moments]
 
-    def _kept(self, query: Query, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        excluded = {"none": [], "current": [query.current], "seen": query.rows}[self.settings.exclude]
-        return np.isin(rows, [0, *excluded], invert=True)
+    def _encoded(self, moments: Sequence[Moment], vectors: Vectors) -> list[RankedList]:
+        scores, rows = self.bundle.index.search(vectors, self._k)
+        keep = self._kept(moments, rows)
+        # What is kept moves to the front, in its order.
+        places = np.argsort(~keep, axis=1, kind="stable")[:, : self.settings.list_size]
+        lists = np.arange(len(moments))[:, None]
+        rows, scores = rows[lists, places], scores[lists, places]
+        because = self._nearest(moments, rows)
+        sizes = np.minimum(keep.sum(axis=1), self.settings.list_size).tolist()
+        parts = zip(sizes, rows.tolist(), _rounded(scores).tolist(), because.tolist(), strict=True)
+        return [self._writer.near(row[:size], score[:size], near[:size]) for size, row, score, near in parts]
 
-    def _encoded(self, query: Query, scores: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> RankedList:
-        keep = np.flatnonzero(self._kept(query, rows))[: self.settings.list_size]
-        rows, scores = rows[keep], scores[keep]
-        return RankedList("encoder", self._items(rows, scores, self._session_reasons(query, rows)))
+    def _kept(self, moments: Sequence[Moment], rows: Rows) -> npt.NDArray[np.bool_]:
+        """Tell which of the rows `[n, k]` that were found may be in the lists; row 0 is none."""
+        keep: npt.NDArray[np.bool_] = rows != 0
+        if self.settings.exclude == "current":
+            keep &= rows != np.array([[moment.row] for moment in moments])
+        elif self.settings.exclude == "seen":
+            for moment, kept, found in zip(moments, keep, rows.tolist(), strict=True):
+                seen = self._excluded(moment)
+                kept &= [row not in seen for row in found]
+        return keep
 
-    def _session_reasons(self, query: Query, rows: npt.NDArray[np.int64]) -> list[Reason]:
-        """Name, for each item of the list, the one of the session's latest items whose vector is nearest to it."""
-        latest = list(dict.fromkeys(reversed(query.rows)))[:REASON_ITEMS]
+    def _excluded(self, moment: Moment) -> Collection[int]:
+        if self.settings.exclude == "none":
+            return ()
+        if self.settings.exclude == "current":
+            return (moment.row,)
+        return set(self.bundle.catalogue.known_rows(moment.last(self.settings.session_length)))
+
+    def _nearest(self, moments: Sequence[Moment], rows: Rows) -> Rows:
+        """Return, for each row `[n, size]` of the lists, that of the session's latest items which is nearest to it.
+
+        All products have one shape, so that none depends on how many items a session has or which is beside it.
+        """
+        latest = np.array([self._latest(moment) for moment in moments])
+        items, seen = self.bundle.vectors[rows], self.bundle.vectors[latest]
+        nearest = np.matmul(items, seen.transpose(0, 2, 1)).argmax(axis=2)
+        found: Rows = latest[np.arange(len(moments))[:, None], nearest]
+        return found
+
+    def _latest(self, moment: Moment) -> list[int]:
+        """Return `REASON_ITEMS` rows: the session's latest known items, newest first, the first again at the end."""
+        latest: list[int] = []
+        for events in (NEAR_EVENTS, self.settings.session_length):
+            latest = list(dict.fromkeys(reversed(self.bundle.catalogue.known_rows(moment.last(events)))))
+            if len(latest) >= REASON_ITEMS or moment.count <= events:
+                break
+        return (latest + latest[:1] * REASON_ITEMS)[:REASON_ITEMS]
+
+    def _popular(self, moment: Moment, source: str) -> RankedList:
+        if self.settings.exclude == "seen":
+            return self._most_clicked(source, self._excluded(moment))
+        # There are few such lists: one without each item that is popular, and one for all that are not.
+        without = moment.row if moment.row in self._top else 0
+        ranked = self._popular_lists.get((source, without))
+        if ranked is None:
+            ranked = self._most_clicked(source, self._excluded(moment))
+            self._popular_lists[source, without] = ranked
+        return ranked
+
+    def _most_clicked(self, source: str, excluded: Collection[int]) -> RankedList:
         ids = self.bundle.catalogue.item_ids
-        similarity = self.bundle.vectors[rows] @ self.bundle.vectors[latest].T
-        return [Reason("session", [ids[latest[i]]]) for i in similarity.argmax(axis=1).tolist()]
+        kept = [place for place, row in enumerate(self._top) if row not in excluded][: self.settings.list_size]
+        popular = Reason("popular", [])
+        return RankedList.of(source, [RecommendedItem(ids[self._top[p]], self._shares[p], popular) for p in kept])
 
-    def _popular(self, query: Query) -> RankedList:
-        rows = self.bundle.popular_rows[: self._k]
-        rows = rows[self._kept(query, rows)][: self.settings.list_size]
-        shares = self.bundle.popularity[rows] / max(float(self.bundle.popularity.sum()), 1.0)
-        return RankedList("popularity", self._items(rows, shares, [Reason("popular", [])] * len(rows)))
 
-    def _items(
-        self, rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], reasons: Sequence[Reason]
-    ) -> list[RecommendedItem]:
-        ids = self.bundle.catalogue.item_ids
-        return [
-            RecommendedItem(ids[row], round(score, SCORE_DECIMALS), reason)
-            for row, score, reason in zip(rows.tolist(), scores.tolist(), reasons, strict=True)
-        ]
+class ListWriter:
+    """Writes lists of a catalogue's items as JSON, the same bytes as `msgspec` gives for the items one by one.
+
+    Args:
+        item_ids: by row.
+
+    """
+
+    def __init__(self, item_ids: Sequence[str]) -> None:
+        # Hardly an id needs an escape; then these are the very strings of the catalogue.
+        self._texts = [_json_text(item_id) for item_id in item_ids]
+        self._lines = [as_line(item_id) for item_id in item_ids]
+        self._forms: dict[int, str] = {}
+
+    def near(self, rows: Sequence[int], scores: Sequence[float], because: Sequence[int]) -> RankedList:
+        """Return a list of these rows, each with its score and the row of the item that speaks for it."""
+        size = len(rows)
+        parts: list[str] = [""] * (3 * size)
+        parts[0::3] = map(self._texts.__getitem__, rows)
+        parts[1::3] = _json.encode(scores)[1:-1].decode().split(",")[:size]
+        parts[2::3] = map(self._texts.__getitem__, because)
+        items = self._form(size) % tuple(parts)
+        return RankedList("encoder", msgspec.Raw(items.encode()), "\n".join(map(self._lines.__getitem__, rows)))
+
+    def _form(self, size: int) -> str:
+        form = self._forms.get(size)
+        if form is None:
+            item = '{"item_id":"%s","score":%s,"reason":{"kind":"session","item_ids":["%s"]}}'
+            form = self._forms[size] = f"[{','.join([item] * size)}]"
+        return form
+
+
+def _json_text(text: str) -> str:
+    """Return a text as JSON writes it, without the quotes."""
+    written = _json.encode(text)[1:-1]
+    return text if len(written) == len(text.encode()) else written.decode()
+
+
+def _rounded(scores: Vectors) -> npt.NDArray[np.float64]:
+    """Round to `SCORE_DECIMALS`, in float64: the nearest float32 would be written with more of them."""
+    return scores.astype(np.float64).round(SCORE_DECIMALS)

@@ -4,14 +4,20 @@ The order of a session is the order of its log: clicks are never sorted here. On
 """
 
 import hashlib
-from collections.abc import Sequence
+import re
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
 
 import msgspec
 
 from serving.errors import StateError
+from serving.events import Click
 
 # First byte of a stored state. A newer worker reads the older formats; an older worker refuses the newer.
-STATE_FORMAT = 1
+STATE_FORMAT = 2
+HASH_BYTES = 8
+_TIME = struct.Struct("<q")
 
 
 class Interaction(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -39,21 +45,152 @@ class SessionState(msgspec.Struct, array_like=True):
 
     `applied_offset` is the source offset of its newest event, `last_ms` its clock (`session_clock`), `seen_ms` the
     latest event time clamped to the broker's timestamps (for expiry), `count` the number of events since the session
-    began, of which `interactions` holds the last ones, and `last_list` the items of the list shown last.
+    began, of which the last ones are kept, and `last_list` the items of the list shown last.
+
+    The events are kept in columns, oldest first, that a click only adds to: `items` and `types` have a line for each
+    (`join_lines`), `times` and `hashes` eight bytes. Nothing is taken apart but what is looked at, so a click costs the
+    same in a long session as in a short one. `last_list` is in lines too.
     """
 
     applied_offset: int = -1
     last_ms: int = 0
     seen_ms: int = 0
     count: int = 0
-    interactions: list[Interaction] = msgspec.field(default_factory=list)
-    last_list: list[str] = msgspec.field(default_factory=list)
+    items: str = ""
+    types: str = ""
+    times: bytes = b""
+    hashes: bytes = b""
+    last_list: str = ""
     last_list_bundle: str = ""
     carried: list[Carried] = msgspec.field(default_factory=list)
+
+    @classmethod
+    def of(cls, interactions: Sequence[Interaction], **fields: Any) -> Self:
+        """Return the state that keeps these events; the other fields by name."""
+        return cls(
+            items=join_lines(event.item_id for event in interactions),
+            types=join_lines(event.event_type for event in interactions),
+            times=b"".join(_TIME.pack(event.timestamp_ms) for event in interactions),
+            hashes=b"".join(hash_bytes(event.event_hash) for event in interactions),
+            **fields,
+        )
+
+    @property
+    def interactions(self) -> list[Interaction]:
+        """The events that are kept, oldest first."""
+        kept = len(self.hashes) // HASH_BYTES
+        items, types = last_lines(self.items, kept), last_lines(self.types, kept)
+        times = [time for (time,) in _TIME.iter_unpack(self.times)]
+        hashes = [int.from_bytes(self.hashes[at : at + HASH_BYTES]) for at in range(0, len(self.hashes), HASH_BYTES)]
+        return [Interaction(*event) for event in zip(items, types, times, hashes, strict=True)]
+
+    def fold(self, click: Click, broker_timestamp_ms: int, length: int, gap_ms: float) -> bool:
+        """Apply a click, and tell whether it is new: a duplicate changes nothing, unless the session begins anew.
+
+        Args:
+            click: the event.
+            broker_timestamp_ms: when the broker got it, which limits how late it can have happened.
+            length: how many events are kept, and how far back a duplicate is recognised.
+            gap_ms: the silence that ends a session.
+
+        """
+        timestamp_ms = click.timestamp_ms
+        if self.count and is_new_session(self.last_ms, timestamp_ms, gap_ms):
+            self.count = self.last_ms = self.seen_ms = 0
+            self.items, self.types, self.times, self.hashes = "", "", b"", b""
+        elif len(self.hashes) > length * HASH_BYTES:  # stored under another setting
+            self._forget(len(self.hashes) // HASH_BYTES - length)
+        event = hash_bytes(event_hash(click.event_id))
+        if event in self.hashes and self.knows(event):
+            return False
+        self._append(click, event, length)
+        self.count += 1
+        self.last_ms = session_clock(self.last_ms, timestamp_ms, gap_ms)
+        self.seen_ms = max(self.seen_ms, min(timestamp_ms, broker_timestamp_ms))
+        return True
+
+    def knows(self, event: bytes) -> bool:
+        """Tell whether an event of this hash, in bytes, is kept."""
+        at = self.hashes.find(event)
+        while at > 0 and at % HASH_BYTES:  # found where two hashes meet
+            at = self.hashes.find(event, at + 1)
+        return at >= 0
+
+    def _append(self, click: Click, event: bytes, length: int) -> None:
+        item, event_type = as_line(click.item_id), as_line(click.event_type)
+        if not self.hashes:
+            self.items, self.types, self.times, self.hashes = item, event_type, _TIME.pack(click.timestamp_ms), event
+            return
+        if len(self.hashes) == length * HASH_BYTES:
+            self._forget(1)
+        self.items = f"{self.items}\n{item}"
+        self.types = f"{self.types}\n{event_type}"
+        self.times += _TIME.pack(click.timestamp_ms)
+        self.hashes += event
+
+    def _forget(self, oldest: int) -> None:
+        """Forget so many of the oldest events; some are left."""
+        self.items = self.items.split("\n", oldest)[oldest]
+        self.types = self.types.split("\n", oldest)[oldest]
+        self.times = self.times[oldest * _TIME.size :]
+        self.hashes = self.hashes[oldest * HASH_BYTES :]
+
+
+def as_line(text: str) -> str:
+    """Return a text without line ends, which `last_lines` turns back."""
+    if "\n" in text or "\\" in text:
+        return text.replace("\\", "\\\\").replace("\n", "\\n")
+    return text
+
+
+def join_lines(texts: Iterable[str]) -> str:
+    """Return a column of texts: one a line. That of no text and that of one empty text look the same."""
+    return "\n".join([as_line(text) for text in texts])
+
+
+def last_lines(column: str, count: int) -> list[str]:
+    """Return the last `count` texts of a column, or as many as there are, in their order."""
+    if count == 0:
+        return []
+    lines = column.rsplit("\n", count)[-count:]
+    return [_ESCAPED.sub(_unescape, line) for line in lines] if "\\" in column else lines
+
+
+_ESCAPED = re.compile(r"\\(.)")
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return "\n" if match[1] == "n" else match[1]
+
+
+class _StateV1(msgspec.Struct, array_like=True):
+    """Format 1, which kept the events one by one."""
+
+    applied_offset: int
+    last_ms: int
+    seen_ms: int
+    count: int
+    interactions: list[Interaction]
+    last_list: list[str]
+    last_list_bundle: str
+    carried: list[Carried]
+
+    def upgraded(self) -> SessionState:
+        return SessionState.of(
+            self.interactions,
+            applied_offset=self.applied_offset,
+            last_ms=self.last_ms,
+            seen_ms=self.seen_ms,
+            count=self.count,
+            last_list=join_lines(self.last_list),
+            last_list_bundle=self.last_list_bundle,
+            carried=self.carried,
+        )
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(SessionState)
+_decoder_v1 = msgspec.msgpack.Decoder(_StateV1)
 _PREFIX = bytes([STATE_FORMAT])
 
 
@@ -69,25 +206,32 @@ def decode_state(stored: bytes) -> SessionState:
         StateError: the state is of a newer format, or is none.
 
     """
-    if stored[:1] != _PREFIX:
-        found = f"format {stored[0]}" if stored else "no bytes"
-        raise StateError(
-            f"a session state in the changelog has {found}, this version reads format {STATE_FORMAT}: "
-            "run the version that wrote it, or a newer one"
-        )
     try:
-        return _decoder.decode(memoryview(stored)[1:])
-    except msgspec.DecodeError as error:
+        if stored[:1] == _PREFIX:
+            return _decoder.decode(memoryview(stored)[1:])
+        if stored[:1] == b"\x01":
+            return _decoder_v1.decode(memoryview(stored)[1:]).upgraded()
+    except (msgspec.DecodeError, struct.error, OverflowError) as error:
         raise StateError(
             f"a session state in the changelog cannot be read ({error}): the topic holds something else than session "
             "states of nextclick; name the changelog's own app_id, or delete the topic and start anew"
         ) from error
+    found = f"format {stored[0]}" if stored else "no bytes"
+    raise StateError(
+        f"a session state in the changelog has {found}, this version reads formats up to {STATE_FORMAT}: "
+        "run the version that wrote it, or a newer one"
+    )
 
 
 def event_hash(event_id: str) -> int:
     """Return 63 bits that tell an event from the others of its session."""
-    digest = hashlib.blake2b(event_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
+    digest = hashlib.blake2b(event_id.encode(), digest_size=HASH_BYTES).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def hash_bytes(event: int) -> bytes:
+    """Return an `event_hash` as a state keeps it."""
+    return event.to_bytes(HASH_BYTES)
 
 
 def session_clock(last_ms: int, timestamp_ms: int, gap_ms: float) -> int:
@@ -138,20 +282,22 @@ def windows(count: int, length: int) -> list[tuple[int, int]]:
         end = min(count, start + 2 * (length // 2) - 1)
 
 
-class Moment(msgspec.Struct, frozen=True):
-    """A session as one click left it: the events `interactions[:end]`, of `count` since the session began.
+class Moment(msgspec.Struct, gc=False):
+    """A session as one click left it: the column of its items, of `count` events since the session began.
 
-    The list is shared by the session's moments in a batch and only grows, so a moment copies nothing.
+    `row` is the catalogue's row of the newest item, 0 where it is not known, and `at` tells the moment from the others
+    of its batch. The column is shared with the session's state and never changed, so a moment copies nothing.
     """
 
-    interactions: list[Interaction]
-    end: int
+    at: int
+    row: int
     count: int
+    items: str
 
-    def last(self, length: int) -> Sequence[Interaction]:
-        """Return the last `length` interactions, oldest first."""
-        return self.interactions[max(0, self.end - length) : self.end]
+    def last(self, count: int) -> list[str]:
+        """Return the last `count` items, oldest first."""
+        return last_lines(self.items, count)
 
-    def since(self, start: int) -> Sequence[Interaction]:
-        """Return the interactions from event `start` of the session on, oldest first."""
-        return self.interactions[max(0, self.end - (self.count - start)) : self.end]
+    def since(self, start: int) -> list[str]:
+        """Return the items from event `start` of the session on, oldest first."""
+        return last_lines(self.items, self.count - start)

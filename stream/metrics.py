@@ -95,11 +95,11 @@ class Metrics:
         self.batch.observe(len(records))
         for stage, seconds in outcome.seconds.items():
             self.timers[stage].observe(seconds)
-        for record, click, source, _ in outcome.answers:
-            if record.timestamp_ms >= 0:
-                self.latency.observe(max(0.0, now - record.timestamp_ms / 1000))
-            self.age.observe(max(0.0, now - click.timestamp_ms / 1000))
-            self.lists.labels(source).inc()
+        for answer in outcome.answers:
+            if answer.record.timestamp_ms >= 0:
+                self.latency.observe(max(0.0, now - answer.record.timestamp_ms / 1000))
+            self.age.observe(max(0.0, now - answer.click.timestamp_ms / 1000))
+            self.lists.labels(answer.source).inc()
         for dead in outcome.dead:
             self.dead_letters.labels(dead.reason).inc()
         self.events.labels("served").inc(len(outcome.answers))

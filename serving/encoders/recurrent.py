@@ -8,39 +8,39 @@ A reading is a sum of steps and nothing else, so carried and read again, alone a
 same bits wherever ONNX Runtime computes a row of a batch like the row alone: tests/serving/test_encoders.py checks it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from serving.encoders.runtime import load_network
 from serving.errors import BundleError
-from serving.session import Carried, Interaction, Moment, window_start
+from serving.session import Carried, Moment, window_start
 
 Vectors = npt.NDArray[np.float32]
-RowsOf = Callable[[Sequence[Interaction]], list[int]]
-"""Rows of the interactions whose items the catalogue knows, in order."""
+RowsOf = Callable[[Sequence[str]], list[int]]
+"""Rows of those of the items that the catalogue knows, in order."""
 
 
-@dataclass(slots=True)
-class Reading:
+class Reading(msgspec.Struct, gc=False):
     """One session's new moments in a batch, in order, and what is carried from the last one (updated in place)."""
 
     moments: list[Moment]
     carried: list[Carried]
 
 
-@dataclass(slots=True)
-class _Lane:
-    """The encoder's state from one starting event on, after `position` events of the session."""
+class _Lane(msgspec.Struct, gc=False):
+    """The encoder's state, as bytes, from one starting event of a session on.
+
+    `pending` are rows of known items that are still to be stepped through. `vector` came with the state; it is None
+    where the state was carried, or nothing was known yet.
+    """
 
     start: int
-    position: int
-    state: Vectors
+    state: bytes
+    pending: list[int]
     vector: Vectors | None = None
-    pending: list[int] = field(default_factory=list)
-    """Rows of the known items still to be stepped through."""
 
 
 class RecurrentEncoder:
@@ -65,6 +65,7 @@ class RecurrentEncoder:
         self._dim = dim
         self._window = window
         self._bundle = bundle
+        self._zeros = bytes(4 * state_size)
         self._session = load_network(onnx, "encoder.step.onnx")
         self._check()
 
@@ -89,61 +90,73 @@ class RecurrentEncoder:
         state_out, vector = self._session.run(("state_out", "vector"), {"x": self._inputs[rows], "state": states})
         return state_out, vector
 
-    def encode(self, readings: Sequence[Reading], rows_of: RowsOf) -> list[list[Vectors | None]]:
-        """Return, for each reading and each of its moments, the session vector `[dim]`.
+    def encode(self, readings: Sequence[Reading], rows_of: RowsOf) -> tuple[Vectors, list[bool]]:
+        """Return the session vectors of all moments, `[n, dim]`, each in the place that its `at` says, and which exist.
 
-        None stands where no item of the moment's window is known. As many calls of the network as the longest run of
+        A moment has no vector where no item of its window is known. As many calls of the network as the longest run of
         one session's clicks, where states are carried; a session without one is read again from its window's start.
         `readings[i].carried` becomes what its last moment leaves.
         """
-        vectors: list[list[Vectors | None]] = [[] for _ in readings]
-        lanes = [list(self._resume(reading)) for reading in readings]
-        for turn in range(max((len(reading.moments) for reading in readings), default=0)):
-            active = [i for i, reading in enumerate(readings) if turn < len(reading.moments)]
-            for i in active:
-                lanes[i] = self._advance(lanes[i], readings[i].moments[turn], rows_of)
-            self._run([lane for i in active for lane in lanes[i] if lane.pending])
-            for i in active:
-                vectors[i].append(lanes[i][0].vector)
+        count = sum([len(reading.moments) for reading in readings])
+        vectors, known = np.zeros((count, self._dim), np.float32), [False] * count
+        lanes = [self._resume(reading) for reading in readings]
+        for turn in range(max([len(reading.moments) for reading in readings], default=0)):
+            stepped: list[_Lane] = []
+            answering: list[tuple[int, _Lane]] = []
+            for i, reading in enumerate(readings):
+                if turn < len(reading.moments):
+                    moment = reading.moments[turn]
+                    lanes[i] = self._advance(lanes[i], moment, rows_of)
+                    stepped += lanes[i]
+                    answering.append((moment.at, lanes[i][0]))
+            self._run([lane for lane in stepped if lane.pending])
+            for at, lane in answering:
+                if lane.vector is not None:
+                    vectors[at], known[at] = lane.vector, True
         for reading, final in zip(readings, lanes, strict=True):
-            reading.carried = [Carried(self._bundle, lane.start, lane.state.tobytes()) for lane in final]
-        return vectors
+            reading.carried = [Carried(self._bundle, lane.start, lane.state) for lane in final]
+        return vectors, known
 
-    def _resume(self, reading: Reading) -> Iterator[_Lane]:
-        position = reading.moments[0].count - 1 if reading.moments else 0
-        for carried in reading.carried:
-            if carried.bundle == self._bundle and carried.start < position:
-                yield _Lane(carried.start, position, np.frombuffer(carried.state, "<f4"))
-
-    def _starts(self, count: int) -> list[int]:
-        """Return where the states start that a session of `count` events needs: its window, and the next one."""
-        start = window_start(count, self._window)
-        following = start + self._window // 2
-        return [start, following] if following < count else [start]
+    def _resume(self, reading: Reading) -> list[_Lane]:
+        before = reading.moments[0].count - 1
+        return [
+            _Lane(carried.start, carried.state, [])
+            for carried in reading.carried
+            if carried.bundle == self._bundle and carried.start < before
+        ]
 
     def _advance(self, lanes: Sequence[_Lane], moment: Moment, rows_of: RowsOf) -> list[_Lane]:
-        """Return the lanes that the moment needs, each with the items that it must still step through."""
-        known = {lane.start: lane for lane in lanes if lane.position == moment.count - 1}
-        return [self._lane(start, known.get(start), moment, rows_of) for start in self._starts(moment.count)]
+        """Return the lanes that the moment needs, each with the items that it must still step through.
 
-    def _lane(self, start: int, lane: _Lane | None, moment: Moment, rows_of: RowsOf) -> _Lane:
-        if lane is not None:
-            newest = rows_of(moment.interactions[moment.end - 1 : moment.end])
-            if newest or lane.vector is not None:
-                lane.position, lane.pending = moment.count, newest
-                return lane
+        They are the one of its window, which gives the vector, and, once it has begun, that of the window after it.
+        """
+        start = window_start(moment.count, self._window)
+        following = start + self._window // 2
+        starts = (start, following) if following < moment.count else (start,)
+        if moment.count == 1:
+            lanes = ()  # of the session before, which has ended within the batch
+        return [self._lane(start, lanes, moment, rows_of) for start in starts]
+
+    def _lane(self, start: int, lanes: Sequence[_Lane], moment: Moment, rows_of: RowsOf) -> _Lane:
+        for lane in lanes:
+            if lane.start == start:
+                if moment.row:
+                    lane.pending = [moment.row]
+                    return lane
+                if lane.vector is not None:
+                    return lane
         # Nothing carried, or an unknown item after a state that came without its vector: read the window again.
-        fresh = np.zeros(self._state_size, np.float32)
-        return _Lane(start, moment.count, fresh, None, rows_of(moment.since(start)))
+        return _Lane(start, self._zeros, rows_of(moment.since(start)))
 
     def _run(self, lanes: list[_Lane]) -> None:
         """Step all lanes through their pending rows, one column of rows a call."""
-        for column in range(max((len(lane.pending) for lane in lanes), default=0)):
+        size = len(self._zeros)
+        for column in range(max([len(lane.pending) for lane in lanes], default=0)):
             batch = [lane for lane in lanes if column < len(lane.pending)]
-            states, vectors = self.step(
-                [lane.pending[column] for lane in batch], np.stack([lane.state for lane in batch])
-            )
+            before = np.frombuffer(b"".join([lane.state for lane in batch]), "<f4").reshape(-1, self._state_size)
+            after, vectors = self.step([lane.pending[column] for lane in batch], before)
+            states = after.tobytes()
             for i, lane in enumerate(batch):
-                lane.state, lane.vector = states[i], vectors[i]
+                lane.state, lane.vector = states[i * size : (i + 1) * size], vectors[i]
         for lane in lanes:
             lane.pending = []

@@ -62,8 +62,12 @@ def decode_record(key: bytes | None, value: bytes | None, headers: Headers = ())
         InvalidEvent: with one of `stream.contract.reasons`; nothing else, whatever came in.
 
     """
-    click = _decode_value(value, {name.lower(): text for name, text in headers if text is not None})
-    _check_key(key, click.session_id)
+    if headers:
+        click = _decode_value(value, {name.lower(): text for name, text in headers if text is not None})
+    else:
+        click = decode_click(value)
+    if key != click.session_id.encode():
+        raise _not_the_key(key, click.session_id)
     return click
 
 
@@ -149,16 +153,15 @@ def _check_version(version: str | None) -> None:
         raise InvalidEvent(reasons.INVALID_CLOUDEVENT, message)
 
 
-def _check_key(key: bytes | None, session_id: str) -> None:
+def _not_the_key(key: bytes | None, session_id: str) -> InvalidEvent:
     remedy = (
         f"send the click with its session_id ({_quote(session_id)}) as the Kafka key, in UTF-8; "
         "librdkafka's clients also need partitioner=murmur2_random"
     )
     if not key:
-        raise InvalidEvent(reasons.MISSING_KEY, f"the record has no key; {remedy}")
-    if key != session_id.encode():
-        found = _quote(key.decode(errors="backslashreplace"))
-        raise InvalidEvent(reasons.WRONG_KEY, f"the record's key is {found}, not the session id; {remedy}")
+        return InvalidEvent(reasons.MISSING_KEY, f"the record has no key; {remedy}")
+    found = _quote(key.decode(errors="backslashreplace"))
+    return InvalidEvent(reasons.WRONG_KEY, f"the record's key is {found}, not the session id; {remedy}")
 
 
 def _media_type(content_type: str | None) -> str:

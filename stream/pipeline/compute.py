@@ -1,14 +1,16 @@
 """What a batch comes to: pure, and run in one thread beside the event loop. Nothing is read or written here."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
+import msgspec
+
 from serving.control import Control
 from serving.errors import InvalidEvent, NextclickError
-from serving.events import Click, Recommendation, encode_recommendation
+from serving.events import Click
 from serving.process import EVERY, Hit, Mode, Processed, Sourced, process
 from serving.recommender import Recommender
 from serving.session import SessionState, decode_state, encode_state
@@ -17,7 +19,7 @@ from stream.contract.codecs import Headers, decode_record, is_misrouted
 from stream.state.partition import Stored
 
 
-class Incoming(NamedTuple):
+class Incoming(msgspec.Struct, frozen=True, gc=False):
     """A record of the clicks topic as Kafka gave it. `timestamp_ms` is the broker's, negative where there is none."""
 
     partition: int
@@ -28,7 +30,7 @@ class Incoming(NamedTuple):
     headers: Headers
 
 
-class Dead(NamedTuple):
+class Dead(msgspec.Struct, frozen=True, gc=False):
     """A record that cannot be served, and why."""
 
     record: Incoming
@@ -36,7 +38,7 @@ class Dead(NamedTuple):
     error: str
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """A list that is ready to be published."""
 
     record: Incoming
@@ -65,11 +67,16 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-class Valid(NamedTuple):
-    """A record that is a click."""
+Place = tuple[int, bytes]
+"""Where a session is stored: its partition and key."""
 
-    record: Incoming
-    click: Click
+
+class Valid(NamedTuple):
+    """Records that are clicks, the clicks, and where their sessions are stored; no session is in two partitions."""
+
+    records: list[Incoming]
+    clicks: list[Sourced]
+    places: dict[str, Place]
 
 
 StateOf = Callable[[int, bytes], bytes | None]
@@ -104,14 +111,13 @@ class Computer:
         without a broker's timestamp gets it always.
         """
         outcome = Outcome()
-        asked = _Asked(control, mode, wanted_since_ms)
         with _Stage(outcome, "decode"):
-            valid = list(self._decode(records, outcome))
-        for group in _groups(valid):
+            groups = _groups(*_decode(records, wanted_since_ms or 0, outcome))
+        for group in groups:
             with _Stage(outcome, "state"):
                 states = self._states(group, outcome)
             with _Stage(outcome, "process"):
-                self._serve(group, states, asked, outcome)
+                self._serve(group, states, control, mode, outcome)
         return outcome
 
     def warm_up(self) -> None:
@@ -131,18 +137,9 @@ class Computer:
                 f"`nextclick bundle verify {bundle.directory}` tells more"
             ) from error
 
-    def _decode(self, records: Sequence[Incoming], outcome: Outcome) -> Iterator[Valid]:
-        for record in records:
-            try:
-                yield Valid(record, decode_record(record.key, record.value, record.headers))
-            except InvalidEvent as error:
-                outcome.dead.append(Dead(record, error.reason, error.message))
-
-    def _states(self, group: Sequence[Valid], outcome: Outcome) -> dict[str, SessionState]:
-        partitions = {click.session_id: record.partition for record, click in group}
+    def _states(self, group: Valid, outcome: Outcome) -> dict[str, SessionState]:
         states: dict[str, SessionState] = {}
-        for session_id, partition in partitions.items():
-            key = session_id.encode()
+        for session_id, (partition, key) in group.places.items():
             state = self._state_of(partition, key)
             if state is not None:
                 states[session_id] = decode_state(state)
@@ -151,39 +148,78 @@ class Computer:
         return states
 
     def _serve(
-        self, group: Sequence[Valid], states: Mapping[str, SessionState], asked: "_Asked", outcome: Outcome
+        self, group: Valid, states: Mapping[str, SessionState], control: Control, mode: Mode, outcome: Outcome
     ) -> None:
         """Process a group; where that raises, find the click that is the cause and serve the others.
 
         Halving keeps the order of the log, and `process` gives the same for any cutting of it, so the others get the
         lists that they would have got without that click; with `emit = latest`, perhaps more of them.
         """
-        clicks = [asked.sourced(record, click) for record, click in group]
+        stage = partial(_Stage, outcome)
         try:
-            processed = process(
-                states, clicks, self._recommender, asked.control, asked.mode, stage=partial(_Stage, outcome)
-            )
+            processed = process(states, group.clicks, self._recommender, control, mode, stage=stage)
         except Exception as error:
-            if len(group) > 1:
-                half = len(group) // 2
-                self._serve(group[:half], states, asked, outcome)
-                changed = {s: decode_state(outcome.states[at].state) for s, at in _places(group[:half], outcome)}
-                self._serve(group[half:], {**states, **changed}, asked, outcome)
+            records, clicks, places = group
+            if len(records) > 1:
+                half = len(records) // 2
+                self._serve(Valid(records[:half], clicks[:half], places), states, control, mode, outcome)
+                now = {**states, **_changed(places, outcome)}
+                self._serve(Valid(records[half:], clicks[half:], places), now, control, mode, outcome)
                 return
             self.warm_up()  # not the click's fault, if this raises too: then the process must end, not the click
-            outcome.dead.append(Dead(group[0].record, reasons.PROCESSING_FAILED, f"{type(error).__name__}: {error}"))
+            outcome.dead.append(Dead(records[0], reasons.PROCESSING_FAILED, f"{type(error).__name__}: {error}"))
             return
         _add(processed, group, outcome)
 
 
-def _add(processed: Processed, group: Sequence[Valid], outcome: Outcome) -> None:
-    records = {id(click): record for record, click in group}
-    for click, recommendation in processed.lists:
-        outcome.answers.append(_answer(records[id(click)], click, recommendation))
-    partitions = {click.session_id: record.partition for record, click in group}
+def _decode(
+    records: Sequence[Incoming], wanted_since_ms: int, outcome: Outcome
+) -> tuple[list[Incoming], list[Sourced]]:
+    """Return the records that are clicks, and the clicks."""
+    valid: list[Incoming] = []
+    clicks: list[Sourced] = []
+    for record in records:
+        try:
+            click = decode_record(record.key, record.value, record.headers)
+        except InvalidEvent as error:
+            outcome.dead.append(Dead(record, error.reason, error.message))
+            continue
+        broker_ms, wanted = record.timestamp_ms, record.timestamp_ms >= wanted_since_ms
+        if broker_ms < 0:
+            broker_ms, wanted = click.timestamp_ms, True
+        valid.append(record)
+        clicks.append(Sourced(click, record.offset, broker_ms, wanted))
+    return valid, clicks
+
+
+def _groups(records: list[Incoming], clicks: list[Sourced]) -> list[Valid]:
+    """Cut a batch so that no session is in a group from two partitions; almost always into one group.
+
+    Offsets of two partitions cannot be compared: a session that a foreign partitioner has put into both is two.
+    """
+    groups: list[Valid] = []
+    while records:
+        places: dict[str, Place] = {}
+        others: list[int] = []
+        for i, (record, sourced) in enumerate(zip(records, clicks, strict=True)):
+            session_id = sourced.click.session_id
+            place = places.get(session_id)
+            if place is None:
+                places[session_id] = (record.partition, session_id.encode())
+            elif place[0] != record.partition:
+                others.append(i)
+        kept = sorted(set(range(len(records))) - set(others)) if others else range(len(records))
+        groups.append(Valid([records[i] for i in kept], [clicks[i] for i in kept], places))
+        records, clicks = [records[i] for i in others], [clicks[i] for i in others]
+    return groups
+
+
+def _add(processed: Processed, group: Valid, outcome: Outcome) -> None:
+    for served in processed.lists:
+        outcome.answers.append(Answer(group.records[served.place], served.click, served.source, served.value))
     for session_id, state in processed.states.items():
         stored = Stored(encode_state(state), state.applied_offset, state.seen_ms)
-        outcome.states[partitions[session_id], session_id.encode()] = stored
+        outcome.states[group.places[session_id]] = stored
     outcome.hits += processed.hits
     outcome.duplicates += processed.duplicates
     outcome.replayed += processed.replayed
@@ -191,47 +227,10 @@ def _add(processed: Processed, group: Sequence[Valid], outcome: Outcome) -> None
     outcome.too_old += processed.too_old
 
 
-def _answer(record: Incoming, click: Click, recommendation: Recommendation) -> Answer:
-    return Answer(record, click, recommendation.source, encode_recommendation(recommendation))
-
-
-def _groups(valid: Sequence[Valid]) -> list[list[Valid]]:
-    """Cut a batch so that no session is in a group from two partitions; almost always into one group.
-
-    Offsets of two partitions cannot be compared: a session that a foreign partitioner has put into both is two.
-    """
-    groups: list[list[Valid]] = []
-    owners: list[dict[str, int]] = []
-    for each in valid:
-        partition, session_id = each.record.partition, each.click.session_id
-        for group, owner in zip(groups, owners, strict=True):
-            if owner.setdefault(session_id, partition) == partition:
-                group.append(each)
-                break
-        else:
-            groups.append([each])
-            owners.append({session_id: partition})
-    return groups
-
-
-def _places(group: Sequence[Valid], outcome: Outcome) -> Iterator[tuple[str, tuple[int, bytes]]]:
-    places = {click.session_id: (record.partition, click.session_id.encode()) for record, click in group}
-    return ((session_id, place) for session_id, place in places.items() if place in outcome.states)
-
-
-class _Asked(NamedTuple):
-    """What lists are asked for, of all records of a batch."""
-
-    control: Control
-    mode: Mode
-    wanted_since_ms: int | None
-
-    def sourced(self, record: Incoming, click: Click) -> Sourced:
-        """Return a record's click as `process` takes it."""
-        if record.timestamp_ms < 0:
-            return Sourced(click, record.offset, click.timestamp_ms)
-        wanted = self.wanted_since_ms is None or record.timestamp_ms >= self.wanted_since_ms
-        return Sourced(click, record.offset, record.timestamp_ms, wanted)
+def _changed(places: Mapping[str, Place], outcome: Outcome) -> dict[str, SessionState]:
+    """Return the sessions that have changed already, as they are now."""
+    stored = {session_id: outcome.states.get(place) for session_id, place in places.items()}
+    return {session_id: decode_state(found.state) for session_id, found in stored.items() if found is not None}
 
 
 class _Stage:

@@ -53,7 +53,7 @@ def expected(clicks: list[Click], bundle: Path) -> dict[str, bytes]:
     """What the clicks give in one piece, without Kafka, Faust, batches or a worker that ends."""
     recommender = Recommender(load_bundle(bundle), ServingSettings())
     log = [Sourced(click, offset, 0) for offset, click in enumerate(clicks)]
-    return by_id(recommendation for _, recommendation in process({}, log, recommender, Control()).lists)
+    return by_id(served.recommendation for served in process({}, log, recommender, Control()).lists)
 
 
 POISON = {

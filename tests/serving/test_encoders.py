@@ -8,24 +8,26 @@ from hypothesis import strategies as st
 from serving.bundle import Bundle
 from serving.encoders import Reading, RecurrentEncoder
 from serving.errors import BundleError
-from serving.session import Carried, Interaction, Moment, window_start
+from serving.session import Carried, Moment, join_lines, window_start
 from tests.tiny_bundle import gru_step
 
 # Item i9 and above the tiny catalogue's 50 are unknown; the window is 6.
 sessions = st.lists(st.integers(1, 60), min_size=1, max_size=40)
 
 
-def moments(session: list[int]) -> list[Moment]:
-    log = [Interaction(f"i{item}", "view", n, n) for n, item in enumerate(session)]
-    return [Moment(log, n + 1, n + 1) for n in range(len(session))]
+def moments(bundle: Bundle, session: list[int]) -> list[Moment]:
+    ids = [f"i{item}" for item in session]
+    return [Moment(n, bundle.catalogue.row(ids[n]), n + 1, join_lines(ids[: n + 1])) for n in range(len(ids))]
 
 
 def encode(bundle: Bundle, *readings: Reading) -> list[list[bytes | None]]:
-    def rows_of(interactions: list[Interaction]) -> list[int]:
-        return [row for row in (bundle.catalogue.row(i.item_id) for i in interactions) if row]
-
-    vectors = bundle.encoder.encode(readings, rows_of)  # type: ignore[arg-type]
-    return [[None if v is None else v.tobytes() for v in row] for row in vectors]
+    """Vectors of each reading's moments; a moment is given its place among all of them."""
+    everything = [moment for reading in readings for moment in reading.moments]
+    for at, moment in enumerate(everything):
+        moment.at = at
+    vectors, known = bundle.encoder.encode(readings, bundle.catalogue.known_rows)
+    found = [vector.tobytes() if has else None for vector, has in zip(vectors, known, strict=True)]
+    return [[found[moment.at] for moment in reading.moments] for reading in readings]
 
 
 def by_hand(bundle: Bundle, session: list[int], count: int) -> bytes | None:
@@ -51,7 +53,7 @@ def test_a_step_does_not_depend_on_the_batch(bundle: Bundle, batch: int) -> None
 @given(st.lists(sessions, min_size=1, max_size=5))
 @settings(deadline=None)
 def test_vectors_are_those_of_the_definition_for_all_sessions_at_once(bundle: Bundle, several: list[list[int]]) -> None:
-    found = encode(bundle, *(Reading(moments(session), []) for session in several))
+    found = encode(bundle, *(Reading(moments(bundle, session), []) for session in several))
     assert found == [[by_hand(bundle, s, n) for n in range(1, len(s) + 1)] for s in several]
 
 
@@ -60,7 +62,7 @@ def test_vectors_are_those_of_the_definition_for_all_sessions_at_once(bundle: Bu
 def test_carrying_the_state_from_batch_to_batch_changes_no_bit(
     bundle: Bundle, session: list[int], data: st.DataObject
 ) -> None:
-    log = moments(session)
+    log = moments(bundle, session)
     carried: list[Carried] = []
     found: list[bytes | None] = []
     while len(found) < len(log):
@@ -71,8 +73,16 @@ def test_carrying_the_state_from_batch_to_batch_changes_no_bit(
     assert found == [by_hand(bundle, session, n) for n in range(1, len(session) + 1)]
 
 
+def test_a_session_that_begins_anew_within_a_batch_takes_nothing_over(bundle: Bundle) -> None:
+    before, after = moments(bundle, [1, 2, 3]), moments(bundle, [4, 5])
+    found = encode(bundle, Reading(before + after, []))
+    assert found == [
+        [by_hand(bundle, session, n) for session in ([1, 2, 3], [4, 5]) for n in range(1, len(session) + 1)]
+    ]
+
+
 def test_a_state_of_another_bundle_is_not_taken_up(bundle: Bundle) -> None:
-    log = moments([1, 2, 3])
+    log = moments(bundle, [1, 2, 3])
     foreign = Carried("another bundle", 0, np.ones(8, np.float32).tobytes())
     assert encode(bundle, Reading(log[2:], [foreign])) == [[by_hand(bundle, [1, 2, 3], 3)]]
 
@@ -89,7 +99,7 @@ def test_a_click_costs_at_most_two_steps_once_states_are_carried(
 
     monkeypatch.setattr(RecurrentEncoder, "step", counted)
     carried: list[Carried] = []
-    for moment in moments([n % 50 + 1 for n in range(60)]):
+    for moment in moments(bundle, [n % 50 + 1 for n in range(60)]):
         stepped.clear()
         reading = Reading([moment], carried)
         encode(bundle, reading)

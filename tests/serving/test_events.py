@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from serving.errors import InvalidEvent
 from serving.events import (
     Click,
+    ListedRecommendation,
     Reason,
     Recommendation,
     RecommendedItem,
@@ -102,6 +103,13 @@ def test_a_list_that_supersedes_nothing_does_not_speak_of_it() -> None:
     shown = Recommendation("r", "s", "e", "b", "0", 5, "encoder", [])
     assert b"supersedes" not in encode_recommendation(shown)
     assert b'"supersedes":["d"]' in encode_recommendation(msgspec.structs.replace(shown, supersedes=["d"]))
+
+
+@given(st.builds(Recommendation))
+def test_items_that_are_json_already_make_no_other_bytes(shown: Recommendation) -> None:
+    fields = msgspec.structs.asdict(shown) | {"items": msgspec.Raw(msgspec.json.encode(shown.items))}
+    assert encode_recommendation(ListedRecommendation(**fields)) == encode_recommendation(shown)
+    assert list(fields) == list(ListedRecommendation.__struct_fields__)
 
 
 def test_ids_of_lists_stay_what_they_are_from_version_to_version() -> None:

@@ -1,10 +1,10 @@
 import random
 from collections import defaultdict
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from serving.bundle import Bundle
 from serving.control import Control
@@ -85,7 +85,7 @@ def test_a_session_does_not_depend_on_the_others(recommender: Recommender, click
     together = process({}, clicks, recommender, Control())
     for session, own in alone.items():
         separate = process({}, own, recommender, Control())
-        assert [s for s in together.lists if s.click.session_id == session] == separate.lists
+        assert [s.value for s in together.lists if s.click.session_id == session] == [s.value for s in separate.lists]
         assert together.states.get(session) == separate.states.get(session)
 
 
@@ -140,7 +140,7 @@ def test_an_event_id_used_again_after_the_gap_is_another_event_whether_or_not_th
     again = click("a", item="i5", at_s=GAP_S + 1)
     kept = process({}, log(click("a", item="i4"), again), recommender, Control())
     expired = process({}, log(again), recommender, Control())
-    assert kept.lists[1] == expired.lists[0]
+    assert kept.lists[1].value == expired.lists[0].value
     assert kept.duplicates == 0
 
 
@@ -217,9 +217,9 @@ def overloaded(
 def test_under_overload_every_click_is_accounted_for_and_counts_in_its_session(
     recommender: Recommender, clicks: list[Sourced], size: int, mode: Mode, old: set[int]
 ) -> None:
-    clicks = [sourced._replace(wanted=sourced.offset not in old) for sourced in clicks]
+    clicks = [replace(sourced, wanted=sourced.offset not in old) for sourced in clicks]
     found, states = overloaded(clicks, size, mode, recommender)
-    _, whole = overloaded([sourced._replace(wanted=True) for sourced in clicks], size, Mode(), recommender)
+    _, whole = overloaded([replace(sourced, wanted=True) for sourced in clicks], size, Mode(), recommender)
 
     lists = [served.recommendation for batch in found for served in batch.lists]
     named = sum(len(each.supersedes) for each in lists)
@@ -230,7 +230,7 @@ def test_under_overload_every_click_is_accounted_for_and_counts_in_its_session(
 
     # What was shown last differs, nothing else.
     for state in (*states.values(), *whole.values()):
-        state.last_list, state.last_list_bundle = [], ""
+        state.last_list = state.last_list_bundle = ""
     assert states == whole
 
 
@@ -240,12 +240,12 @@ def test_lists_of_one_id_are_the_same_bytes_in_every_mode_and_batch(
     recommender: Recommender, clicks: list[Sourced], size: int, other: int, old: set[int]
 ) -> None:
     # An event id of a session that began anew is another event under the old id: tell the events apart.
-    clicks = [s._replace(click=msgspec.structs.replace(s.click, event_id=str(s.offset))) for s in clicks]
+    clicks = [replace(s, click=replace(s.click, event_id=str(s.offset))) for s in clicks]
     values: dict[str, bytes] = {}
     for mode in MODES:
         for cut in (size, other):
             for aged in (set(), old):
-                log = [sourced._replace(wanted=sourced.offset not in aged) for sourced in clicks]
+                log = [replace(sourced, wanted=sourced.offset not in aged) for sourced in clicks]
                 for batch in overloaded(log, cut, mode, recommender)[0]:
                     for served in batch.lists:
                         value = encode_recommendation(served.recommendation)
@@ -260,14 +260,14 @@ def test_the_latest_click_of_a_session_is_answered_with_the_list_that_it_would_h
     latest = process({}, clicks, recommender, Control(), Mode("latest"))
     every = process({}, clicks, recommender, Control())
     assert [(s.click.event_id, s.recommendation.supersedes) for s in latest.lists] == [("x", []), ("c", ["a", "b"])]
-    assert latest.lists[0] == every.lists[1]
+    assert latest.lists[0].value == every.lists[1].value
     assert items(latest)[1] == items(every)[3]
     assert latest.lists[1].recommendation.recommendation_id != every.lists[3].recommendation.recommendation_id
 
 
 def test_the_latest_click_that_is_wanted_is_answered_and_names_none_that_is_not(recommender: Recommender) -> None:
     old, first, second, older = log(click("old"), click("a", item="i2"), click("b", item="i3"), click("older"))
-    clicks = [old._replace(wanted=False), first, second, older._replace(wanted=False)]
+    clicks = [replace(old, wanted=False), first, second, replace(older, wanted=False)]
     processed = process({}, clicks, recommender, Control(), Mode("latest"))
     assert [(s.click.event_id, s.recommendation.supersedes) for s in processed.lists] == [("b", ["a"])]
     assert (processed.superseded, processed.too_old) == (1, 2)

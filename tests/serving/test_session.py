@@ -3,16 +3,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import StateError
+from serving.events import Click
 from serving.session import (
     STATE_FORMAT,
     Carried,
     Interaction,
     Moment,
     SessionState,
+    as_line,
     decode_state,
     encode_state,
     event_hash,
     is_new_session,
+    join_lines,
+    last_lines,
     session_clock,
     window_start,
     windows,
@@ -28,15 +32,21 @@ interactions = st.builds(
     st.integers(0, 2**63 - 1),
 )
 states = st.builds(
-    SessionState,
-    st.integers(-1, 2**62),
-    st.integers(0, 2**53),
-    st.integers(0, 2**53),
-    st.integers(0, 10_000),
+    SessionState.of,
     st.lists(interactions, max_size=5),
-    st.lists(st.text(max_size=5), max_size=5),
-    st.text(max_size=16),
-    st.lists(st.builds(Carried, st.text(max_size=16), st.integers(0, 100), st.binary(max_size=32)), max_size=2),
+    applied_offset=st.integers(-1, 2**62),
+    last_ms=st.integers(0, 2**53),
+    seen_ms=st.integers(0, 2**53),
+    count=st.integers(0, 10_000),
+    last_list=st.lists(st.text(max_size=5), max_size=5).map(join_lines),
+    last_list_bundle=st.text(max_size=16),
+    carried=st.lists(st.builds(Carried, st.text(max_size=16), st.integers(0, 100), st.binary(max_size=32)), max_size=2),
+)
+# As version 1 wrote it: two events, a list of three items, one carried state.
+STATE_V1 = bytes.fromhex(
+    "019807cf0000019e70448be8cf0000019e70448be8029294a3690a31a476696577cf0000019e70448800cf0daeaf28faa787"
+    "8294a26932a87075726368617365cf0000019e70448be8cf7f689a8417877fbc93a26933a26934a26935a1629193a16200c4"
+    "080001020304050607"
 )
 
 
@@ -45,9 +55,62 @@ def test_a_state_reads_back_as_it_was_written(state: SessionState) -> None:
     assert decode_state(encode_state(state)) == state
 
 
+@given(st.lists(interactions))
+def test_events_are_kept_as_they_were(events: list[Interaction]) -> None:
+    assert SessionState.of(events).interactions == events
+
+
+@given(st.lists(st.text()), st.integers(0, 10))
+def test_the_last_lines_of_a_column_are_its_last_texts(texts: list[str], count: int) -> None:
+    assert last_lines(join_lines(texts), count) == (texts[-count:] if texts else [""])[: 0 if count == 0 else None]
+    assert all("\n" not in as_line(text) for text in texts)
+
+
+def test_a_state_of_format_1_is_read() -> None:
+    state = decode_state(STATE_V1)
+    assert state == SessionState.of(
+        [
+            Interaction("i\n1", "view", 1_780_000_000_000, event_hash("e1")),
+            Interaction("i2", "purchase", 1_780_000_001_000, event_hash("e2")),
+        ],
+        applied_offset=7,
+        last_ms=1_780_000_001_000,
+        seen_ms=1_780_000_001_000,
+        count=2,
+        last_list="i3\ni4\ni5",
+        last_list_bundle="b",
+        carried=[Carried("b", 0, bytes(range(8)))],
+    )
+    assert not state.fold(Click("e2", "s", "i2", 1_780_000_002_000), 1_780_000_002_000, 100, 1_800_000)
+
+
+@given(st.lists(st.integers(0, 30), max_size=60), st.integers(2, 8), st.integers(2, 8))
+def test_a_state_folds_clicks_as_a_list_of_its_last_events_would(ids: list[int], length: int, later: int) -> None:
+    """`later` is another setting, under which the second half is folded."""
+    state = SessionState()
+    kept: list[int] = []
+    for n, event in enumerate(ids):
+        most = length if n < len(ids) // 2 else later
+        kept = kept[-most:]
+        new = event not in kept
+        assert state.fold(Click(f"e{event}", "s", f"i{event}", n), n, most, 1e9) is new
+        kept = [*kept, event][-most:] if new else kept
+        assert [i.item_id for i in state.interactions] == [f"i{event}" for event in kept]
+        assert [i.event_hash for i in state.interactions] == [event_hash(f"e{event}") for event in kept]
+
+
+def test_a_hash_is_found_only_where_one_begins() -> None:
+    one, other = event_hash("e1").to_bytes(8), event_hash("e2").to_bytes(8)
+    between = int.from_bytes((one + other)[3:11])
+    state = SessionState.of([Interaction("i", "view", 0, int.from_bytes(each)) for each in (one, other)])
+    assert state.hashes.find(between.to_bytes(8)) == 3
+    assert not state.knows(between.to_bytes(8))
+    assert state.knows(other)
+
+
 def test_a_state_of_a_newer_format_is_refused_with_both_numbers() -> None:
     newer = bytes([STATE_FORMAT + 1]) + encode_state(SessionState())[1:]
-    with pytest.raises(StateError, match=f"format {STATE_FORMAT + 1}, this version reads format {STATE_FORMAT}"):
+    with pytest.raises(StateError, match=f"format {STATE_FORMAT + 1}, this version reads formats up to {STATE_FORMAT}"):
         decode_state(newer)
 
 
@@ -104,9 +167,8 @@ def test_event_hashes_tell_ids_apart_and_fit_a_signed_integer(one: str, other: s
     assert (event_hash(one) == event_hash(other)) is (one == other)
 
 
-def test_a_moment_sees_no_later_event() -> None:
-    log = [Interaction(f"i{n}", "view", n, n) for n in range(5)]
-    moment = Moment(log, 4, 10)  # the session's events 6 to 9 of 10 are in the list; a later one has joined since
-    assert [i.item_id for i in moment.last(2)] == ["i2", "i3"]
-    assert [i.item_id for i in moment.since(7)] == ["i1", "i2", "i3"]
-    assert [i.item_id for i in moment.since(0)] == ["i0", "i1", "i2", "i3"]
+def test_a_moment_gives_its_last_items() -> None:
+    moment = Moment(0, 9, 10, join_lines(f"i{n}" for n in range(6, 10)))  # of 10 events the last 4 are kept
+    assert moment.last(2) == ["i8", "i9"]
+    assert moment.since(7) == ["i7", "i8", "i9"]
+    assert moment.since(0) == ["i6", "i7", "i8", "i9"]

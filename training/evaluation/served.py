@@ -12,7 +12,7 @@ from serving.control import Control
 from serving.encoders import Reading
 from serving.process import Processed, Sourced, process
 from serving.recommender import Recommender
-from serving.session import Interaction, Moment, SessionState
+from serving.session import Moment, SessionState, join_lines
 from serving.settings import Exclude, ServingSettings
 from training.data.log import ClickLog
 from training.data.sequences import Rows
@@ -71,24 +71,21 @@ class BundleScorer:
     def __init__(self, bundle: Bundle) -> None:
         self.name = bundle.manifest.encoder.kind
         self._bundle = bundle
-        # The encoder asks for interactions; here an interaction's "item id" is its row.
-        self._of_row = [Interaction(str(row), "view", 0, 0) for row in range(len(bundle.catalogue) + 1)]
 
     def scores(self, prefixes: Sequence[Rows]) -> npt.NDArray[np.float32]:
         """Return inner products `[B, N + 1]`; popularity where a session's window has no known item."""
-        readings = [self._reading(rows) for rows in prefixes]
-        vectors = [found[0] for found in self._bundle.encoder.encode(readings, _rows_of)]
+        vectors, found = self._bundle.encoder.encode([_reading(*prefix) for prefix in enumerate(prefixes)], _rows_of)
         scores = np.empty((len(prefixes), len(self._bundle.vectors)), dtype=np.float32)
-        known = np.array([vector is not None for vector in vectors], dtype=np.bool_)
+        known = np.array(found, dtype=np.bool_)
         scores[~known] = self._bundle.popularity
-        if known.any():
-            scores[known] = np.stack([vector for vector in vectors if vector is not None]) @ self._bundle.vectors.T
+        scores[known] = vectors[known] @ self._bundle.vectors.T
         return scores
 
-    def _reading(self, rows: Rows) -> Reading:
-        interactions = [self._of_row[row] for row in rows.tolist()]
-        return Reading([Moment(interactions, len(interactions), len(interactions))], [])
+
+def _reading(at: int, rows: Rows) -> Reading:
+    """Return a session's last moment; the "item ids" of its column are rows."""
+    return Reading([Moment(at, int(rows[-1]), len(rows), join_lines(map(str, rows.tolist())))], [])
 
 
-def _rows_of(interactions: Sequence[Interaction]) -> list[int]:
-    return [row for row in (int(interaction.item_id) for interaction in interactions) if row]
+def _rows_of(item_ids: Sequence[str]) -> list[int]:
+    return [row for row in map(int, item_ids) if row]

@@ -13,8 +13,8 @@ import stream.worker
 from deploy.cli import main
 from serving.encoders import Reading, RowsOf
 from serving.events import Reason, RecommendedItem
-from serving.recommender import Query, RankedList, Recommender
-from serving.session import Carried
+from serving.recommender import RankedList, Recommender, Vectors
+from serving.session import Carried, Moment
 
 LISTS = 1_000
 CARRIED = bytes(np.random.default_rng(0).standard_normal(64, np.float32).tobytes())
@@ -25,12 +25,13 @@ class NullEncoder:
 
     def __init__(self, bundle: str, dim: int) -> None:
         self._bundle = bundle
-        self._vector = np.zeros(dim, np.float32)
+        self._dim = dim
 
-    def encode(self, readings: Sequence[Reading], rows_of: RowsOf) -> list[list[Any]]:
+    def encode(self, readings: Sequence[Reading], rows_of: RowsOf) -> tuple[Vectors, list[bool]]:
         for reading in readings:
             reading.carried = [Carried(self._bundle, 0, CARRIED)]
-        return [[self._vector] * len(reading.moments) for reading in readings]
+        count = sum(len(reading.moments) for reading in readings)
+        return np.zeros((count, self._dim), np.float32), [True] * count
 
 
 class NullRecommender(Recommender):
@@ -43,17 +44,17 @@ class NullRecommender(Recommender):
         self._lists = [_list(choose, items, self.settings.list_size) for _ in range(LISTS)]
         self._next = 0
 
-    def recommend(self, queries: Sequence[Query]) -> list[RankedList]:
+    def recommend(self, moments: Sequence[Moment], vectors: Vectors, known: Sequence[bool]) -> list[RankedList]:
         first = self._next
-        self._next = (first + len(queries)) % LISTS
-        return [self._lists[(first + i) % LISTS] for i in range(len(queries))]
+        self._next = (first + len(moments)) % LISTS
+        return [self._lists[(first + i) % LISTS] for i in range(len(moments))]
 
 
 def _list(choose: random.Random, items: Sequence[str], size: int) -> RankedList:
     scores = sorted((round(choose.uniform(0.3, 0.9), 6) for _ in range(size)), reverse=True)
     chosen = choose.sample(items, size)
     because = [Reason("session", [choose.choice(items)]) for _ in range(size)]
-    return RankedList("encoder", [RecommendedItem(*place) for place in zip(chosen, scores, because, strict=True)])
+    return RankedList.of("encoder", [RecommendedItem(*place) for place in zip(chosen, scores, because, strict=True)])
 
 
 if __name__ == "__main__":

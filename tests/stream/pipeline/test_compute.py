@@ -3,6 +3,7 @@ from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from serving.bundle import Bundle
 from serving.control import Control
@@ -81,7 +82,8 @@ def test_under_overload_every_record_is_in_exactly_one_place(
     tiny_bundle: Bundle, log: list[tuple[int, Click | None]], since: int
 ) -> None:
     computer = Computer(Recommender(tiny_bundle, ServingSettings()), lambda *_: None, partitions=2)
-    batch = [record._replace(timestamp_ms=n - 5 if n >= 5 else -1) for n, record in enumerate(records(log))]
+    times = [n - 5 if n >= 5 else -1 for n in range(len(log))]
+    batch = [structs.replace(record, timestamp_ms=at) for record, at in zip(records(log), times, strict=True)]
     outcome = computer.compute(batch, Control(), Mode("latest", shed=True), wanted_since_ms=since)
     assert ended(outcome) == len(batch)
     # A record that Kafka gave no time is wanted always.

@@ -1,13 +1,13 @@
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from serving.events import decode_recommendation
-from serving.recommender import Query, RankedList, Recommender
-from serving.session import SessionState, decode_state, encode_state
+from serving.recommender import RankedList, Recommender
+from serving.session import Moment, SessionState, decode_state, encode_state
 from stream.contract import reasons
 from stream.contract.dead_letter import TRUNCATED_FROM, Cause, read_cause
 from stream.contract.specs import changelog_name
