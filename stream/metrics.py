@@ -4,12 +4,13 @@
 to fall back on what is popular is in `nextclick_stream_lists_total{source="popularity"}`, and nowhere else.
 """
 
-import time
+from collections import Counter as Counts
 from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
 from serving.process import Hit
+from stream.histogram import FastHistogram
 from stream.pipeline.compute import Incoming, Outcome
 
 # Around the objective of a few milliseconds; what waits longer than seconds waited for a worker, not for its work.
@@ -57,12 +58,18 @@ class Metrics:
             "misrouted_keys_total", "Sessions first seen in another partition than murmur2 of their key gives."
         )
         self.expired = counter("expired_sessions_total", "Sessions that left the table after their gap.")
-        self.latency = histogram(
-            "event_to_recommendation_seconds",
+        self.latency = FastHistogram(
+            "nextclick_stream_event_to_recommendation_seconds",
             "From the broker's timestamp of a click to the acknowledgement of its list.",
             LATENCY_BUCKETS_S,
+            registry,
         )
-        self.age = histogram("event_age_seconds", "Now less the event's own time, when its list is out.", AGE_BUCKETS_S)
+        self.age = FastHistogram(
+            "nextclick_stream_event_age_seconds",
+            "Now less the event's own time, when its list is out.",
+            AGE_BUCKETS_S,
+            registry,
+        )
         self.stages = histogram("stage_seconds", "Time that a batch spends in each stage.", STAGE_BUCKETS_S, ["stage"])
         self.batch = histogram("batch_events", "Events in a batch.", BATCH_BUCKETS)
         self.lag = gauge("consumer_lag_events", "Clicks in a partition that are not finished.", ["partition"])
@@ -83,39 +90,41 @@ class Metrics:
             "prequential_reciprocal_rank_total", "Sum of 1/rank of those; divided by evaluated: MRR@k.", ["bundle", "k"]
         )
         # A series that is missing until something happens makes rate() miss the first time that it does.
-        for outcome in OUTCOMES:
-            self.events.labels(outcome)
+        self.outcomes = {outcome: self.events.labels(outcome) for outcome in OUTCOMES}
         self.timers = {stage: self.stages.labels(stage) for stage in STAGES}
         """The histogram of each stage, those of `process` included."""
         self.timers |= {"encode": self.encode, "search": self.search}
 
-    def count_batch(self, records: Sequence[Incoming], outcome: Outcome) -> None:
-        """Count a batch that has come to its end."""
-        now = time.time()
+    def count_batch(self, records: Sequence[Incoming], outcome: Outcome, at: float) -> None:
+        """Count a batch that has come to its end, whose lists were acknowledged at that time (seconds since 1970)."""
         self.batch.observe(len(records))
         for stage, seconds in outcome.seconds.items():
             self.timers[stage].observe(seconds)
-        for answer in outcome.answers:
-            if answer.record.timestamp_ms >= 0:
-                self.latency.observe(max(0.0, now - answer.record.timestamp_ms / 1000))
-            self.age.observe(max(0.0, now - answer.click.timestamp_ms / 1000))
-            self.lists.labels(answer.source).inc()
-        for dead in outcome.dead:
-            self.dead_letters.labels(dead.reason).inc()
-        self.events.labels("served").inc(len(outcome.answers))
-        self.events.labels("dead_letter").inc(len(outcome.dead))
-        self.events.labels("duplicate").inc(outcome.duplicates)
-        self.events.labels("replayed").inc(outcome.replayed)
-        self.events.labels("superseded").inc(outcome.superseded)
-        self.events.labels("too_old").inc(outcome.too_old)
-        self.misrouted.inc(outcome.misrouted)
+        answers = outcome.answers
+        self.latency.observe_all(
+            max(0.0, at - answer.record.timestamp_ms / 1000) for answer in answers if answer.record.timestamp_ms >= 0
+        )
+        self.age.observe_all(max(0.0, at - answer.click.timestamp_ms / 1000) for answer in answers)
+        for source, count in Counts(answer.source for answer in answers).items():
+            self.lists.labels(source).inc(count)
+        for reason, count in Counts(dead.reason for dead in outcome.dead).items():
+            self.dead_letters.labels(reason).inc(count)
+        found = (len(answers), len(outcome.dead), outcome.duplicates, outcome.replayed)
+        for name, count in zip(OUTCOMES, (*found, outcome.superseded, outcome.too_old), strict=True):
+            if count:
+                self.outcomes[name].inc(count)
+        if outcome.misrouted:
+            self.misrouted.inc(outcome.misrouted)
         self.count_hits(outcome.hits)
 
     def count_hits(self, hits: Iterable[Hit]) -> None:
         """Score the lists that were shown just before these clicks."""
+        by_bundle: dict[str, Counts[int]] = {}
         for hit in hits:
-            self.evaluated.labels(hit.bundle).inc()
+            by_bundle.setdefault(hit.bundle, Counts())[hit.rank] += 1
+        for bundle, ranks in by_bundle.items():
+            self.evaluated.labels(bundle).inc(ranks.total())
             for k in PREQUENTIAL_K:
-                found = 0 < hit.rank <= k
-                self.hits.labels(hit.bundle, str(k)).inc(found)
-                self.reciprocal_ranks.labels(hit.bundle, str(k)).inc(1 / hit.rank if found else 0.0)
+                found = [(rank, count) for rank, count in ranks.items() if 0 < rank <= k]
+                self.hits.labels(bundle, str(k)).inc(sum(count for _, count in found))
+                self.reciprocal_ranks.labels(bundle, str(k)).inc(sum(count / rank for rank, count in found))

@@ -12,16 +12,19 @@ Place = tuple[int, bytes]
 
 
 class Flight:
-    """One batch, from when its lists were handed over until its states are in the changelog."""
+    """One batch, from when its lists were handed over until its states are in the changelog.
 
-    __slots__ = ("arrived", "count", "ends", "outcome", "records")
+    `arrived_at` is when its lists were acknowledged, in seconds since 1970; 0 until they are.
+    """
+
+    __slots__ = ("arrived_at", "count", "ends", "outcome", "records")
 
     def __init__(self, records: Sequence[Any], outcome: Outcome) -> None:
         self.records = records
         self.outcome = outcome
         self.count = len(records)
         self.ends = {record.partition: record.offset + 1 for record in records}
-        self.arrived = False
+        self.arrived_at = 0.0
 
 
 class Airspace:
@@ -59,7 +62,7 @@ class Airspace:
     def arrivals(self) -> list[Flight]:
         """Take out the oldest flights, as far as all of them have arrived."""
         arrived: list[Flight] = []
-        while self._flights and self._flights[0].arrived:
+        while self._flights and self._flights[0].arrived_at:
             arrived.append(self._flights.popleft())
         return arrived
 

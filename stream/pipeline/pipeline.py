@@ -195,7 +195,7 @@ class Pipeline:
         try:
             check(receipt)
             self._metrics.timers["emit"].observe(time.perf_counter() - began)
-            flight.arrived = True
+            flight.arrived_at = time.time()
             self._advance()
         except Exception as error:
             self._fail(error)
@@ -270,7 +270,7 @@ class Pipeline:
             for partition, end in flight.ends.items():
                 self.finished[partition] = end
                 self._attempts.finished(partition, end)
-            self._metrics.count_batch(flight.records, flight.outcome)
+            self._metrics.count_batch(flight.records, flight.outcome, flight.arrived_at)
 
     # --- events that workers have died of (`stream.state.attempts`)
 
