@@ -13,8 +13,8 @@ import random
 import statistics
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from serving.bundle import Bundle, write_bundle
@@ -97,13 +97,16 @@ class Bench:
             yield Incoming(0, self._offset, at_ms, session.encode(), encode_click(click), ())
             self._offset += 1
 
-    def _play(self, records: Iterable[Incoming], size: int) -> Counter[str]:
-        waiting, seconds = list(records), Counter[str]()
+    def _play(self, records: Iterable[Incoming], size: int) -> Mapping[str, float]:
+        waiting = list(records)
+        seconds: defaultdict[str, float] = defaultdict(float)
         for start in range(0, len(waiting), size):
             batch = waiting[start : start + size]
             began, cpu = time.perf_counter(), time.process_time()
             outcome = self._computer.compute(batch, Control())
-            seconds.update(outcome.seconds, cpu=time.process_time() - cpu, wall=time.perf_counter() - began)
+            spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - began, **outcome.seconds}
+            for name, value in spent.items():
+                seconds[name] += value
             self._states.update({key: stored for (_, key), stored in outcome.states.items()})
         return seconds
 
