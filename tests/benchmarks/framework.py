@@ -24,10 +24,9 @@ from deploy.local.kafka import KafkaBroker
 from deploy.local.process import free_port
 from serving.bundle import write_bundle
 from stream.contract.topics import create_topics
-from stream.settings import Settings
 from tests.benchmarks.drain import Drained, drain
 from tests.benchmarks.kafka import Topics, new_name
-from tests.benchmarks.processes import nextclick_worker, running
+from tests.benchmarks.processes import as_settings, nextclick_worker, running
 from tests.benchmarks.results import CACHE, machine, middle, say, write
 from tests.benchmarks.workload import ITEMS, SEED, SESSIONS, blobs, clicks, item_ids
 from tests.tiny_bundle import tiny_contents
@@ -146,15 +145,6 @@ class Bench:
 
     def _changelog(self, system: str, group: str) -> str:
         return SYSTEMS[system].changelog.format(group=group, clicks=self._clicks)
-
-
-def as_settings(flat: dict[str, Any]) -> Settings:
-    """Return settings from dotted keys."""
-    tree: dict[str, dict[str, Any]] = defaultdict(dict)
-    for key, value in flat.items():
-        group, _, name = key.partition(".")
-        tree[group][name] = value
-    return Settings.model_validate(tree)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from kafka import TopicPartition as KafkaPartition
 from kafka.admin import KafkaAdminClient, OffsetSpec
 
+from tests.waiting import wait_for
+
 PARTITIONS = 4
 # Of everything that is written, by whatever system: the settings' own default.
 COMPRESSION = "lz4"
@@ -45,6 +47,10 @@ class Topics:
         """Return how many records were ever written to a topic."""
         found = self._admin.list_partition_offsets(dict.fromkeys(partitions_of(name), OffsetSpec.LATEST))
         return sum(offset.offset for offset in found.values())
+
+    def wait_for_records(self, name: str, count: int) -> None:
+        """Return once so many records were written to a topic."""
+        wait_for(lambda: self.end(name) >= count, 600, every_s=0.05)
 
     def committed(self, group: str, name: str) -> int:
         """Return how many records of a topic a group has behind it."""

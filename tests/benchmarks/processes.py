@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from deploy.demo.worker import to_toml
 from deploy.local.process import BackgroundProcess, Guard
+from stream.settings import Settings
 from stream.settings.sources import PREFIX
 from tests.benchmarks.results import ROOT
 from tests.end_to_end.service import get
@@ -82,3 +84,12 @@ def _is_ready(worker: NextclickWorker) -> bool:
         return get(f"{worker.url}/ready")[0] == 200
     except OSError:
         return False
+
+
+def as_settings(flat: dict[str, Any]) -> Settings:
+    """Return settings from dotted keys."""
+    tree: dict[str, dict[str, Any]] = defaultdict(dict)
+    for key, value in flat.items():
+        group, _, name = key.partition(".")
+        tree[group][name] = value
+    return Settings.model_validate(tree)

@@ -1,11 +1,11 @@
 """Clicks for benchmarks, and lists and states as large as real ones; the same for the same seed."""
 
+import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 from serving.events import Click, Reason, Recommendation, RecommendedItem, encode_click, encode_recommendation
-from serving.session import Carried, Interaction, SessionState, encode_state
 from tests.benchmarks.systems.blobs import COUNT, Blobs
 
 SEED = 4
@@ -32,6 +32,29 @@ def clicks(events: int) -> Iterator[tuple[bytes, bytes]]:
         yield session.encode(), encode_click(click)
 
 
+def interleave(sessions: Sequence[Sequence[str]], live: int) -> Iterator[tuple[str, str]]:
+    """Yield (session id, item id) for ever: so many sessions at a time, each in its order, one click each in turn.
+
+    When a session is over, the next one takes its place; when all have been played, they begin anew under other ids.
+    """
+    numbers = itertools.count()
+
+    def lane() -> Iterator[tuple[str, str]]:
+        while True:
+            number = next(numbers)
+            for item_id in sessions[number % len(sessions)]:
+                yield f"session-{number:08d}", item_id
+
+    lanes = [lane() for _ in range(live)]
+    return (next(lane) for lane in itertools.cycle(lanes))
+
+
+def records(clicks: Iterable[tuple[str, str]], start_ms: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield keys and values of clicks that come a millisecond after each other."""
+    for number, (session_id, item_id) in enumerate(clicks):
+        yield session_id.encode(), encode_click(Click(f"{number:010d}", session_id, item_id, start_ms + number))
+
+
 def blobs(count: int = 1_000) -> Blobs:
     """Return what the systems beside nextclick write."""
     choose = random.Random(SEED)
@@ -49,13 +72,10 @@ def _list(choose: random.Random) -> bytes:
 
 
 def _state(choose: random.Random) -> bytes:
-    state = SessionState(
-        last_list=choose.sample(item_ids(), 20), carried=[Carried(_hex(choose, 64), 0, choose.randbytes(256))]
-    )
-    while len(encoded := encode_state(state)) < STATE_BYTES:
-        event = Interaction(choose.choice(item_ids()), "view", START_MS, choose.getrandbits(63))
-        state.interactions.append(event)
-    return encoded[:STATE_BYTES]
+    """Return what a state is made of, ids, times, hashes and an encoder's numbers, as often as it takes."""
+    parts = [choose.randbytes(4 * 64), *(item.encode() for item in choose.sample(item_ids(), 20))]
+    events = [f"{item}\nview".encode() + choose.randbytes(12) for item in choose.sample(item_ids(), 100)]
+    return b"\n".join(parts + events)[:STATE_BYTES]
 
 
 def _hex(choose: random.Random, bits: int) -> str:
