@@ -1,6 +1,7 @@
 """`nextclick` whose worker neither encodes nor searches: every list is one of a thousand that were made beforehand.
 
-All the rest is the real worker. The states still carry what an encoder of 64 numbers would leave in them.
+A list comes as the JSON of its items, as from the real recommender, and the states carry what an encoder of 64 numbers
+would leave in them. All the rest is the real worker.
 """
 
 import random
@@ -25,13 +26,14 @@ class NullEncoder:
 
     def __init__(self, bundle: str, dim: int) -> None:
         self._bundle = bundle
-        self._dim = dim
+        self._vector = np.zeros(dim, np.float32)
 
     def encode(self, readings: Sequence[Reading], rows_of: RowsOf) -> tuple[Vectors, list[bool]]:
+        count = 0
         for reading in readings:
+            count += len(reading.moments)
             reading.carried = [Carried(self._bundle, 0, CARRIED)]
-        count = sum(len(reading.moments) for reading in readings)
-        return np.zeros((count, self._dim), np.float32), [True] * count
+        return np.broadcast_to(self._vector, (count, len(self._vector))), [True] * count
 
 
 class NullRecommender(Recommender):

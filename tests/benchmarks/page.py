@@ -1,0 +1,223 @@
+"""Makes docs/benchmarks.md from the figures of the last runs: `python -m tests.benchmarks.page`."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from tests.benchmarks.results import RESULTS, ROOT
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+PARTS = ("framework", "pipeline", "latency", "recovery", "memory")
+NAMES = {
+    "nextclick": "nextclick",
+    "quix": "Quix Streams, a checkpoint every 256 events",
+    "quix_5s": "Quix Streams, a checkpoint every 5 s (its default)",
+    "faust": "Faust, stock, event by event",
+    "confluent": "bare confluent-kafka loop",
+    "echo": "echo",
+}
+HEAD = """\
+# Benchmarks
+
+What nextclick costs, and how fast it is, on one machine with everything on it: Apache Kafka, the worker, and whoever
+sends and reads. `make bench` measures all of it again (an hour on a quiet machine), `make bench-framework` and its
+sisters one part; this page is written by them. Every figure is a median over runs; single runs, seeds and versions are
+in `build/benchmarks/PART.details.json`.
+
+CPU is what the kernel charged to the process, all threads together, so it depends little on who else is busy.
+Latencies depend on it very much.
+"""
+
+
+class Part(NamedTuple):
+    """What a run left behind."""
+
+    figures: Any
+    details: dict[str, Any]
+
+
+def main() -> None:
+    """Write the page; parts that were never measured keep what the page says of them."""
+    found = {part: part_of(part) for part in PARTS}
+    old = sections(PAGE.read_text()) if PAGE.exists() else {}
+    texts = [HEAD]
+    for part, measured in found.items():
+        text = WRITERS[part](measured) if measured else old.get(part, "")
+        texts += [f"<!-- {part} -->\n{text.strip()}\n"] if text else []
+    PAGE.write_text("\n".join(texts))
+    print(f"written to {PAGE.relative_to(ROOT)}")
+
+
+def part_of(part: str) -> Part | None:
+    """Return the last run of a part, None where there is none."""
+    paths = [RESULTS / f"{part}.json", RESULTS / f"{part}.details.json"]
+    if not all(path.exists() for path in paths):
+        return None
+    return Part(*(json.loads(path.read_text()) for path in paths))
+
+
+def sections(page: str) -> dict[str, str]:
+    """Return the text of each part of a page, by the comment that it begins with."""
+    pieces = page.split("<!-- ")[1:]
+    return {name: text for name, _, text in (piece.partition(" -->\n") for piece in pieces)}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+
+
+def conditions(details: dict[str, Any]) -> str:
+    """Say where a part was measured."""
+    machine = details["machine"]
+    packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
+    return (
+        f"Measured at commit {machine['commit']} on {machine['cores']} cores of {machine['cpu']}, "
+        f"{machine['memory_gb']} GB, Linux {machine['kernel']}, Python {machine['python']}, {machine['broker']}; "
+        f"{packages}. Load average before: {machine['load_average_before']:.1f}.\n"
+    )
+
+
+def framework(part: Part) -> str:
+    """Write the part on the stream alone."""
+    details, cpu = part.details, part.figures["cpu_us_per_event"]
+    ours = cpu["nextclick"]
+    rows = [
+        [NAMES[name], f"{cost:.1f}", f"{1e6 / cost:,.0f}", "" if name == "nextclick" else f"{ours / cost:.2f}"]
+        for name, cost in sorted(cpu.items(), key=lambda pair: pair[1])
+    ]
+    written = details["written"]
+    states = [[NAMES[name], *(f"{row[key]:,}" for key in WRITTEN)] for name, row in written.items()]
+    runs = len(details["runs"]["nextclick"])
+    return f"""
+## The stream alone
+
+CPU per event with lists that nobody has to compute: {details["events"]:,} clicks of {details["sessions"]:,} live
+sessions, each answered with a list of 20 items and a state of 1.5 KB in a changelog, acknowledged, everything packed
+with lz4. Same broker, same clicks, in turns, median of {runs} runs, from the first tenth until the last commit.
+
+nextclick is the real worker; its encoder and its index are replaced by prepared vectors and prepared lists. The others
+copy prepared lists and prepared states, so that what nextclick does for a click beyond that (checking it, folding it
+into a real state, scoring the list shown before, ids) counts against it. Quix Streams writes the states that changed to
+the changelog at a checkpoint; with its default of five seconds that is only a part of them, so it is measured in two
+ways.
+
+{table(["", "CPU us per event", "events/s per core", "nextclick's share of it"], rows)}
+{table(["written in one run", "lists", "bytes each", "states", "bytes each"], states)}
+{conditions(details)}"""
+
+
+WRITTEN = ("lists", "list_bytes", "states", "state_bytes")
+
+
+def pipeline(part: Part) -> str:
+    """Write the part on the whole worker."""
+    details = part.details
+    rows = [
+        [f"{row['items']:,}", f"{row['events_per_second_per_core']:,.0f}", f"{row['index_recall_at_10']:.4f}"]
+        for row in part.figures
+    ]
+    lengths = [[row["clicks"], f"{row['cpu_us_per_event']:.0f}"] for row in details["session_length"]]
+    like = details["likeness"]
+    keys = [key for key in like["trained"] if key != "items"]
+    alike = [[name, *(like[name][key] for key in keys)] for name in ("trained", "grown")]
+    return f"""
+## The whole worker
+
+Lists per CPU second, all threads, with a GRU of 64 numbers trained on DIGINETICA, lists of 20, index
+`{details["index"]}`, clicks of real sessions that were not trained on
+({details["events"]:,}, {details["live_sessions"]:,} sessions at a time), emit = every. Index recall is the share of the
+exact ten best that the index finds for the session vectors of such sessions.
+
+{table(["items", "lists/s per core", "index recall@10"], rows)}
+The catalogues of 100,000 and a million items are drawn from the density of the 42,891 trained item vectors
+(`tests/benchmarks/grown.py` has the formula). How like real ones they are shows when three quarters of the trained
+items are left out and grown again:
+
+{table(["", *(key.replace("_", " ") for key in keys)], alike)}
+Cost against the length of sessions, with {min(row["items"] for row in part.figures):,} items; the states keep the
+last 100 events and what the GRU carries:
+
+{table(["clicks in each session", "CPU us per click"], lengths)}
+{conditions(details)}"""
+
+
+def latency(part: Part) -> str:
+    """Write the part on latency."""
+    details = part.details
+    names = ("p50_ms", "p90_ms", "p99_ms", "p999_ms")
+    rows = [[f"{row['rate']:,.0f}", row["system"], *(f"{row[name]:.2f}" for name in names)] for row in part.figures]
+    return f"""
+## Latency
+
+From the scheduled send time of a click to the moment at which a reader's `poll` returns its list: open loop, clicks of
+real sessions in order, {details["items"]:,} items; generator, reader, worker and broker share the cores. `echo` is a
+bare aiokafka consumer and librdkafka producer, linger 0, that reads a click and writes two records as large as a list
+and a state; both take turns. Runs of {details["seconds"]:g} s, medians of {details["repeats"]}. The highest rate is
+70 % of what the worker drains with the broker beside it, {details["capacity_events_per_second"]:,} clicks/s.
+
+{table(["clicks/s", "", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms"], rows)}
+What each stage adds, mean milliseconds a batch, by the worker's own clocks:
+
+{stages(details["runs"])}
+{conditions(details)}"""
+
+
+def stages(runs: Sequence[dict[str, Any]]) -> str:
+    """Return the table of stages, a column for each rate, the mean over the runs."""
+    ours = [run for run in runs if run["system"] == "nextclick"]
+    rates = sorted({run["rate"] for run in ours})
+
+    def mean(series: str, rate: float) -> str:
+        values = [run["stages"][series] for run in ours if run["rate"] == rate and series in run["stages"]]
+        return f"{sum(values) / len(values):.3f}" if values else ""
+
+    series = list(dict.fromkeys(name for run in ours for name in run["stages"]))
+    rows = [[f"`{name}`", *(mean(name, rate) for rate in rates)] for name in series]
+    return table(["", *(f"{rate:,.0f}/s" for rate in rates)], rows)
+
+
+def recovery(part: Part) -> str:
+    """Write the part on recovery."""
+    keys = ("store", "sessions", "state_bytes", "seconds", "seconds_per_100k_sessions")
+    rows = [[row[key] for key in keys] for row in part.figures]
+    head = ["store", "sessions", "bytes of a state", "seconds", "seconds per 100,000"]
+    return f"""
+## Recovery
+
+How long a worker that starts reads sessions before it serves; median of {part.details["repeats"]} starts. The changelog
+holds one state for each session, as after a compaction. `rocksdb` reads all of it when its disk is empty, and only what
+is newer than the disk after a restart.
+
+{table(head, rows)}
+{conditions(part.details)}"""
+
+
+def memory(part: Part) -> str:
+    """Write the part on memory."""
+    figures, details = part.figures, part.details
+    samples = [sample for sample in details["samples"] if sample["events"] % max(1, figures["events"] // 10) == 0]
+    rows = [[f"{s['events']:,}", s["rss_mb"], f"{s['sessions']:,.0f}", f"{s['expired']:,.0f}"] for s in samples]
+    return f"""
+## Memory
+
+Resident memory of a worker with {details["items"]:,} items over {figures["events"]:,} clicks,
+{details["live_sessions"]:,} sessions clicking at a time. They end and expire all the while.
+From {figures["from_events"]:,} clicks on it grew by {100 * figures["growth"]:.1f} %.
+
+{table(["clicks", "RSS MB", "sessions in the table", "expired so far"], rows)}
+{conditions(details)}"""
+
+
+WRITERS = {
+    "framework": framework,
+    "pipeline": pipeline,
+    "latency": latency,
+    "recovery": recovery,
+    "memory": memory,
+}
+
+
+if __name__ == "__main__":
+    main()
