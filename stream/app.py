@@ -13,13 +13,14 @@ from serving.control import Control
 from serving.errors import NextclickError
 from serving.recommender import Recommender
 from stream import transport
-from stream.contract.specs import SESSION_TABLE
+from stream.contract.specs import SESSION_TABLE, changelog_name
 from stream.errors import as_sentence
 from stream.metrics import Metrics
 from stream.pipeline.compute import Computer
 from stream.pipeline.flight import Airspace
 from stream.pipeline.pipeline import Pipeline
 from stream.settings import Settings
+from stream.state.stores import open_stores
 from stream.state.table import SessionTable, Source
 from stream.transport.credentials import credentials
 from stream.transport.link import Link
@@ -79,7 +80,7 @@ def create_app(
     metrics: Metrics,
     control: Callable[[], Control] = Control,
 ) -> Application:
-    """Put a worker's application together; nothing is connected before it is started.
+    """Put a worker's application together; nothing is connected before it is started, but a state directory is taken.
 
     Args:
         settings: of this process.
@@ -88,6 +89,10 @@ def create_app(
         executor: one thread for encoder and index.
         metrics: gets all figures.
         control: returns what operators have told so far.
+
+    Raises:
+        WrongUse: `worker.state_dir` cannot be used.
+        StateError: what is in it cannot be read or written.
 
     """
     failure = Failure()
@@ -106,13 +111,15 @@ def create_app(
     # Subscribed to and committed, but not carried through an agent's stream: the transport hands batches to the
     # pipeline.
     app.topics.add(clicks)
+    silence_ms = round((settings.serving.session_gap_s + settings.worker.expiry_grace_s) * 1000)
     table: SessionTable = app.Table(
         SESSION_TABLE,
         key_type=bytes,
         value_type=bytes,
         partitions=source.partitions,
         source=source,
-        silence_ms=(settings.serving.session_gap_s + settings.worker.expiry_grace_s) * 1000,
+        stores=open_stores(settings.worker, changelog_name(settings), source.changelog_id, silence_ms),
+        silence_ms=silence_ms,
         metrics=metrics,
         on_failure=failure.set,
     )

@@ -28,11 +28,11 @@ def find_source(settings: Settings) -> Source:
     clicks = found.get(settings.topics.clicks)
     changelog = found.get(changelog_name(settings))
     fits = clicks is not None and changelog is not None and clicks.partitions == changelog.partitions
-    if clicks is None or not fits or missing_topics(settings, found):
+    if clicks is None or changelog is None or not fits or missing_topics(settings, found):
         raise TopicError("; ".join(problems))
     for problem in problems:
         LOG.warning("topic is not as it should be problem=%r", problem)
-    return Source(settings.topics.clicks, clicks.partitions, clicks.topic_id)
+    return Source(settings.topics.clicks, clicks.partitions, clicks.topic_id, changelog.topic_id)
 
 
 def _wait_for_kafka(settings: Settings) -> None:

@@ -1,7 +1,11 @@
-"""The sessions of one partition in memory: what is stored, what the changelog brings back, what has expired."""
+"""The sessions of one partition: what is stored, what the changelog brings back, what has expired.
+
+`States` says what that is, `PartitionStates` does it in memory, `stream.state.disk` on disk.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
+from typing import Protocol
 
 import msgspec
 
@@ -21,14 +25,94 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
 
 
 _STATE = attrgetter("state")
+_APPLIED_OFFSET = attrgetter("applied_offset")
 _SEEN_MS = attrgetter("seen_ms")
 
 
-class PartitionStates:
+# Deletions that recovery remembers. A session that a frozen worker's late write brings back after its deletion was
+# forgotten is only the next to expire; a day's deletions would be more than the sessions themselves.
+MOST_GRAVES = 100_000
+
+
+class States(Protocol):
     """Sessions of one partition of the clicks, by key.
 
-    `watermark_ms` is the newest `seen_ms` of any state that was ever put here: event time, clamped to the broker's.
-    It needs no record of its own, because the session that carries it is the last to expire.
+    Every change comes after the changelog has acknowledged it, with the highest offset up to which the partition's
+    changelog is now held here, None where that is not known. Memory has no use for it; a disk reads the changelog from
+    there when it is opened again.
+    """
+
+    @property
+    def notes(self) -> Mapping[bytes, bytes]:
+        """What the changelog holds under reserved keys."""
+
+    @property
+    def watermark_ms(self) -> int:
+        """The newest `seen_ms` of any state that was ever put here: event time, clamped to the broker's."""
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of all states, without overhead."""
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, key: bytes) -> bool: ...
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the session's state. It may be called from another thread."""
+
+    def store(self, changes: Mapping[bytes, Stored], changelog_offset: int | None = None) -> None:
+        """Keep the newest states of sessions."""
+
+    def remove_many(self, expired: Iterable[tuple[bytes, int]], changelog_offset: int | None = None) -> int:
+        """Forget sessions, each with the applied offset that `expired` gave, and return how many are gone now.
+
+        One that has had a later event since stays.
+        """
+
+    def note(self, key: bytes, value: bytes | None, changelog_offset: int | None = None) -> None:
+        """Keep what the changelog holds under a reserved key, None where that was deleted."""
+
+    def recover(self, key: bytes, state: bytes) -> None:
+        """Apply a record of the changelog.
+
+        Of several states of a session, and of its deletion, the one with the highest applied offset stays, in whatever
+        order they stand: a worker that was frozen and came back may have written an old one last.
+
+        Raises:
+            StateError: the record is of a future format, or no state.
+
+        """
+
+    def recover_deletion(self, key: bytes, applied_offset: int | None) -> None:
+        """Apply a tombstone of the changelog.
+
+        `applied_offset` is what the session had been at when it was deleted; None where somebody else than a worker
+        deleted it, which always counts.
+        """
+
+    def recovered_to(self, changelog_offset: int) -> None:
+        """Note that the changelog was applied up to this offset."""
+
+    def recovered(self) -> None:
+        """End the reading of the changelog."""
+
+    def newest_offset(self) -> int:
+        """Return the highest applied offset of any state that was ever put here, -1 where there was none."""
+
+    def expired(self, silent_since_ms: int, committed: int, limit: int) -> list[tuple[bytes, int]]:
+        """Return sessions, at most `limit`, last seen before that event time, each with its applied offset.
+
+        Only such whose applied offset lies below the committed one: a session must not be gone while its events can
+        still be read again. They stay until they are removed, and are given again until then. One that came back after
+        it had been put into its bucket is given by a later call, not by this one.
+        """
+
+
+class PartitionStates:
+    """Sessions in memory.
+
+    The watermark needs no record of its own, because the session that carries it is the last to expire.
 
     Args:
         bucket_ms: how coarse expiry may be; a session leaves at most so much later than it could.
@@ -43,9 +127,9 @@ class PartitionStates:
         self._buckets: dict[int, set[bytes]] = {}
         # While the changelog is read: sessions that were deleted, and the applied offset that they had.
         self._graves: dict[bytes, int] = {}
+        self._newest = -1
         self.watermark_ms = 0
         self.state_bytes = 0
-        self.topic_id: str | None = None
         self.notes: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
@@ -59,16 +143,8 @@ class PartitionStates:
         stored = self._sessions.get(key)
         return None if stored is None else stored.state
 
-    def put(self, key: bytes, stored: Stored) -> None:
-        """Keep a session's newest state."""
-        self.store({key: stored})
-
     def store(self, changes: Mapping[bytes, Stored], changelog_offset: int | None = None) -> None:
-        """Keep the newest states of sessions.
-
-        `changelog_offset` is the highest at which this partition's changelog holds one of them, None where that is not
-        known. Memory has no use for it; a disk reads the changelog from there on when it is opened again.
-        """
+        """Keep the newest states of sessions."""
         sessions, count = self._sessions, len(self._sessions)
         before = list(map(sessions.get, changes))
         sessions.update(changes)
@@ -80,75 +156,56 @@ class PartitionStates:
         self.state_bytes += sum(map(len, map(_STATE, changes.values())))
         self.state_bytes -= sum(map(len, map(_STATE, filter(None, before))))
         self.watermark_ms = max(self.watermark_ms, max(map(_SEEN_MS, changes.values()), default=0))
+        self._newest = max(self._newest, max(map(_APPLIED_OFFSET, changes.values()), default=-1))
 
     def remove_many(self, expired: Iterable[tuple[bytes, int]], changelog_offset: int | None = None) -> int:
-        """Forget sessions, each with the applied offset that `expired` gave, and return how many are gone now.
-
-        One that has had a later event since stays. `changelog_offset` is that of their last tombstone.
-        """
-        return sum(self.remove(key, applied_offset) for key, applied_offset in expired)
+        """Forget sessions, and return how many are gone now."""
+        return sum(self._remove(key, applied_offset) for key, applied_offset in expired)
 
     def note(self, key: bytes, value: bytes | None, changelog_offset: int | None = None) -> None:
-        """Keep what the changelog holds under a reserved key, None where that was deleted."""
+        """Keep what the changelog holds under a reserved key."""
         if value is None:
             self.notes.pop(key, None)
         else:
             self.notes[key] = value
 
-    def remove(self, key: bytes, applied_offset: int | None = None) -> bool:
-        """Forget a session, and return whether it is gone now; its bucket finds out by itself.
-
-        With an applied offset, one that has had a later event since stays.
-        """
+    def _remove(self, key: bytes, applied_offset: int | None) -> bool:
+        """Forget a session, unless it is past this offset, and return whether it is gone now."""
         stored = self._sessions.get(key)
         if stored is None or (applied_offset is not None and stored.applied_offset > applied_offset):
             return False
-        del self._sessions[key]
+        del self._sessions[key]  # its bucket finds out by itself
         self.state_bytes -= len(stored.state)
         return True
 
     def recover(self, key: bytes, state: bytes) -> None:
-        """Apply a record of the changelog.
-
-        Of several states of a session, and of its deletion, the one with the highest applied offset stays, in whatever
-        order they stand: a worker that was frozen and came back may have written an old one last.
-
-        Raises:
-            StateError: the record is of a future format, or no state.
-
-        """
+        """Apply a record of the changelog."""
         decoded = decode_state(state)
         self.watermark_ms = max(self.watermark_ms, decoded.seen_ms)
         known = self._sessions.get(key)
         newest = known is None or decoded.applied_offset >= known.applied_offset
         if newest and decoded.applied_offset > self._graves.get(key, -1):
-            self.put(key, Stored(state, decoded.applied_offset, decoded.seen_ms))
+            self.store({key: Stored(state, decoded.applied_offset, decoded.seen_ms)})
 
     def recover_deletion(self, key: bytes, applied_offset: int | None) -> None:
-        """Apply a tombstone of the changelog.
-
-        `applied_offset` is what the session had been at when it was deleted; None where somebody else than a worker
-        deleted it, which always counts.
-        """
+        """Apply a tombstone of the changelog."""
         if applied_offset is not None:
-            self._graves[key] = max(applied_offset, self._graves.get(key, -1))
-        self.remove(key, applied_offset)
+            bury(self._graves, key, applied_offset)
+        self._remove(key, applied_offset)
+
+    def recovered_to(self, changelog_offset: int) -> None:
+        """Do nothing: what is in memory is read again from the start."""
 
     def recovered(self) -> None:
         """End the reading of the changelog."""
         self._graves.clear()
 
     def newest_offset(self) -> int:
-        """Return the highest applied offset of any session, -1 where there is none."""
-        return max((stored.applied_offset for stored in self._sessions.values()), default=-1)
+        """Return the highest applied offset of any state that was ever put here."""
+        return self._newest
 
     def expired(self, silent_since_ms: int, committed: int, limit: int) -> list[tuple[bytes, int]]:
-        """Return sessions, at most `limit`, last seen before that event time, each with its applied offset.
-
-        Only such whose applied offset lies below the committed one: a session must not be gone while its events can
-        still be read again. They stay until they are removed, and are given again until then. One that came back after
-        it had been put into its bucket is given by the next call, not by this one.
-        """
+        """Return sessions last seen before that event time, each with its applied offset."""
         found: list[tuple[bytes, int]] = []
         for number in sorted(self._buckets):
             if len(found) >= limit or (number + 1) * self._bucket_ms > silent_since_ms:
@@ -174,3 +231,10 @@ class PartitionStates:
         if staying:
             self._buckets[number] = staying
         return ((key, self._sessions[key]) for key in staying)
+
+
+def bury(graves: dict[bytes, int], key: bytes, applied_offset: int) -> None:
+    """Remember a deletion, and forget the oldest where there are too many."""
+    graves[key] = max(applied_offset, graves.pop(key, -1))
+    if len(graves) > MOST_GRAVES:
+        del graves[next(iter(graves))]

@@ -1,13 +1,15 @@
 """The session table: Faust decides who owns which partition and reads its changelog; what is kept is ours.
 
-Faust's memory store has one dictionary for all partitions and lets the last record win. Ours has one for each, so that
-a revoked partition leaves memory whole and a session that a foreign partitioner spread over two partitions is two
-sessions, and lets the highest applied offset win. Nothing is written through Faust's dictionary interface, which sends
-to the changelog first and drops the answer: the pipeline writes, in the order that delivery needs.
+Faust's memory store has one dictionary for all partitions and lets the last record win. Ours keeps each partition by
+itself, so that a revoked partition leaves memory whole and a session that a foreign partitioner spread over two
+partitions is two sessions, and lets the highest applied offset win. Nothing is written through Faust's dictionary
+interface, which sends to the changelog first and drops the answer: the pipeline writes, in the order that delivery
+needs.
 """
 
+import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import faust
@@ -18,8 +20,10 @@ from faust.types import TP
 from serving.errors import StateError
 from stream.errors import TopicError, as_sentence, place_of
 from stream.metrics import Metrics
-from stream.state.partition import PartitionStates
-from stream.transport.offsets import hold_flow
+from stream.state.attempts import ATTEMPT_KEY, read_attempt
+from stream.state.partition import States
+from stream.state.stores import Stores
+from stream.transport.offsets import hold_flow, log_ranges
 
 # Not UTF-8, so it is never the key of a session. What is stored under it: which topic the offsets count.
 MARKER_KEY = b"\xffclicks"
@@ -27,16 +31,21 @@ RESERVED = b"\xff"
 APPLIED_OFFSET_HEADER = "nextclick-applied-offset"
 # Sessions that leave in one go; the events that wait meanwhile wait for two milliseconds, not for all of them.
 EXPIRE_AT_MOST = 5_000
+LOG = logging.getLogger(__name__)
 
 TopicPartition = Any
 
 
 class Source(NamedTuple):
-    """The topic whose offsets the states count. Kafka gives a topic that is made again another id; old brokers none."""
+    """The topic whose offsets the states count, and the id of their changelog.
+
+    Kafka gives a topic that is made again another id; old brokers give none.
+    """
 
     topic: str
     partitions: int
     topic_id: str | None
+    changelog_id: str | None = None
 
 
 class Marker(msgspec.Struct):
@@ -51,6 +60,7 @@ class SessionTable(faust.Table):  # type: ignore[misc]
     Args:
         app: the Faust application.
         source: where the clicks come from.
+        stores: where the sessions are kept.
         silence_ms: how long before its partition's watermark a session must have been seen last, to leave.
         metrics: gets the recovery's figures.
         on_failure: called with an error that must end the process. Faust logs what a table raises, and goes on.
@@ -64,6 +74,7 @@ class SessionTable(faust.Table):  # type: ignore[misc]
         app: faust.App,
         *,
         source: Source,
+        stores: Stores,
         silence_ms: float,
         metrics: Metrics,
         on_failure: Callable[[Exception], None],
@@ -71,20 +82,21 @@ class SessionTable(faust.Table):  # type: ignore[misc]
     ) -> None:
         super().__init__(app, **options)
         self.source = source
+        self.stores = stores
         self.silence_ms = int(silence_ms)
         self.metrics = metrics
         self.on_failure = on_failure
-        self.shards: dict[int, PartitionStates] = {}
+        self.shards: dict[int, States] = {}
         self._recovery_began = time.monotonic()
 
     def _new_store(self) -> "SessionStore":
         return SessionStore("memory://", self.app, self, table_name=self.name, loop=self.loop)
 
-    def shard(self, partition: int) -> PartitionStates:
-        """Return the sessions of one partition."""
+    def shard(self, partition: int) -> States:
+        """Return the sessions of one partition, which is this worker's from now on."""
         shard = self.shards.get(partition)
         if shard is None:
-            shard = self.shards[partition] = PartitionStates(max(1_000, self.silence_ms // 32))
+            shard = self.shards[partition] = self.stores.open(partition)
         return shard
 
     def state_of(self, partition: int, key: bytes) -> bytes | None:
@@ -92,14 +104,14 @@ class SessionTable(faust.Table):  # type: ignore[misc]
         shard = self.shards.get(partition)
         return None if shard is None else shard.get(key)
 
-    def expired(self, shard: PartitionStates, committed: int) -> list[tuple[bytes, int]]:
+    def expired(self, shard: States, committed: int) -> list[tuple[bytes, int]]:
         """Return sessions of a partition that may leave, each with its applied offset."""
         return shard.expired(shard.watermark_ms - self.silence_ms, committed, EXPIRE_AT_MOST)
 
     def missing_marker(self, partition: int) -> bytes | None:
         """Return what must be stored under `MARKER_KEY` in this partition, None where it is."""
-        topic_id, shard = self.source.topic_id, self.shard(partition)
-        if topic_id is None or shard.topic_id is not None or MARKER_KEY in shard.notes:
+        topic_id = self.source.topic_id
+        if topic_id is None or MARKER_KEY in self.shard(partition).notes:
             return None
         return msgspec.json.encode(Marker(topic_id))
 
@@ -108,9 +120,27 @@ class SessionTable(faust.Table):  # type: ignore[misc]
         for partition in partitions:
             self.shards.pop(partition, None)
 
-    def recovery_begins(self) -> None:
-        """Faust has new partitions and is about to read their changelog."""
+    async def recovery_begins(self, owned: set[int]) -> None:
+        """Faust has new partitions and is about to ask from where their changelog must be read.
+
+        What a disk has is of use only where the changelog goes on from there.
+        """
         self._recovery_began = time.monotonic()
+        persisted = {p: offset for p in owned if (offset := self.stores.persisted_offset(p)) is not None}
+        ranges = await log_ranges(self.app, self.changelog_topic_name, persisted) if persisted else {}
+        for partition, offset in persisted.items():
+            start, end = ranges[partition]
+            if offset >= end:
+                self._discard(partition, f"it is at offset {offset}, the changelog ends at {end}")
+            elif offset + 1 < start:
+                self._discard(partition, f"it is at offset {offset}, the changelog begins at {start}")
+            elif (known := self._topic_id(partition)) and self.source.topic_id and known != self.source.topic_id:
+                self._discard(partition, f"it counts the clicks of topic {known}, which has gone")
+
+    def _discard(self, partition: int, reason: str) -> None:
+        LOG.warning("state on disk is of no use and is read anew partition=%d reason=%r", partition, reason)
+        self.shards.pop(partition, None)
+        self.stores.discard(partition)
 
     async def recovery_ends(self, owned: set[int]) -> None:
         """Faust has read the changelog of the partitions that this worker owns."""
@@ -122,33 +152,42 @@ class SessionTable(faust.Table):  # type: ignore[misc]
             await self._check_offsets(owned)
         self.metrics.recovery.set(time.monotonic() - self._recovery_began)
 
-    def recover(self, records: Iterable[Any]) -> None:
-        """Apply records of the changelog, as aiokafka gives them; what cannot be read ends the process."""
-        count = 0
-        for record in records:
+    def recover(self, records: Sequence[Any]) -> None:
+        """Apply records of a partition's changelog, as aiokafka gives them; what cannot be read ends the process."""
+        for count, record in enumerate(records):
             try:
                 self.apply(record)
             except Exception as error:
+                self.metrics.recovered.inc(count)
                 self.on_failure(_with_place(error, place_of([record])))
-                break
-            count += 1
-        self.metrics.recovered.inc(count)
+                return
+        self.metrics.recovered.inc(len(records))
+        try:
+            self.shard(records[-1].partition).recovered_to(records[-1].offset)
+        except Exception as error:
+            self.on_failure(error)
 
     def apply(self, message: Any) -> None:
         """Apply one record of the changelog."""
         shard, key = self.shard(message.partition), message.key
-        if key == MARKER_KEY and message.value is not None:
-            shard.topic_id = _read_marker(message.value).topic_id
-        elif not key or key.startswith(RESERVED):
-            shard.note(key or b"", message.value)  # ours, or of a newer version
+        if not key:
+            return
+        if key.startswith(RESERVED):
+            if key in _NOTES and message.value is not None:
+                _NOTES[key](message.value)  # an error is to say where it is
+            shard.note(key, message.value)
         elif message.value is None:
             applied = dict(message.headers or ()).get(APPLIED_OFFSET_HEADER)
             shard.recover_deletion(key, None if applied is None else int(applied))
         else:
             shard.recover(key, message.value)
 
+    def _topic_id(self, partition: int) -> str | None:
+        marker = self.shard(partition).notes.get(MARKER_KEY)
+        return None if marker is None else _read_marker(marker).topic_id
+
     def _check_topic(self, partition: int) -> None:
-        known, now = self.shard(partition).topic_id, self.source.topic_id
+        known, now = self._topic_id(partition), self.source.topic_id
         if known is not None and now is not None and known != now:
             self.on_failure(self._made_again(f"its id is {now}, but the session states were made from {known}"))
 
@@ -179,6 +218,9 @@ def _read_marker(value: bytes) -> Marker:
         ) from error
 
 
+_NOTES = {MARKER_KEY: _read_marker, ATTEMPT_KEY: read_attempt}
+
+
 def _with_place(error: Exception, place: str) -> Exception:
     return StateError(f"{error} ({place})") if isinstance(error, StateError) else as_sentence(error, place)
 
@@ -199,9 +241,21 @@ class SessionStore(Store):  # type: ignore[misc]
         newly_assigned: set[TopicPartition],
         generation_id: int = 0,
     ) -> None:
-        """Let go of what was revoked."""
-        self.table.recovery_begins()
-        self.table.forget(tp.partition for tp in revoked if tp.topic == self.table.changelog_topic_name)
+        """Let go of what was revoked, and look at what a disk has of the rest."""
+        changelog = self.table.changelog_topic_name
+        self.table.forget(tp.partition for tp in revoked if tp.topic == changelog)
+        try:
+            await self.table.recovery_begins({tp.partition for tp in assigned if tp.topic == changelog})
+        except Exception as error:
+            self.table.on_failure(error)
+
+    def persisted_offset(self, tp: TopicPartition) -> int | None:
+        """Return up to which offset the changelog need not be read."""
+        return self.table.stores.persisted_offset(tp.partition)
+
+    async def on_stop(self) -> None:
+        """Let go of a disk."""
+        self.table.stores.close()
 
     async def on_recovery_completed(self, active_tps: set[TopicPartition], standby_tps: set[TopicPartition]) -> None:
         """Check what was read."""

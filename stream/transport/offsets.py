@@ -1,5 +1,7 @@
 """What Faust's consumer knows about offsets, and keeps to itself."""
 
+from collections.abc import Iterable
+
 import faust
 from faust.types import TP
 
@@ -23,6 +25,17 @@ def lag(app: faust.App, topic: str, partition: int, position: int | None) -> int
     if end is None:
         return None
     return max(0, int(end) - max(position or 0, committed_offset(app, topic, partition)))
+
+
+async def log_ranges(app: faust.App, topic: str, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
+    """Return, by partition, the first offset that the topic still has and the one that the next record will get.
+
+    It may be asked while partitions are being assigned.
+    """
+    tps = [TP(topic, partition) for partition in partitions]
+    consumer = app.consumer._thread._ensure_consumer()
+    starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+    return {tp.partition: (starts[tp], ends[tp]) for tp in tps}
 
 
 def hold_flow(app: faust.App) -> None:

@@ -1,0 +1,238 @@
+"""The sessions of one partition on disk (`stream.state.partition.States`).
+
+Under the partition's prefix stand: each session's state; its listings, by the time at which it was seen, so that expiry
+needs no look at the others; what the changelog holds under reserved keys; and how far all this is. Every change is one
+atomic write, with the changelog's offset.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from serving.session import decode_state
+from stream.state.database import Database, new_batch
+from stream.state.partition import Stored, bury
+
+FORMAT = 1
+SESSION, SEEN, NOTE, PROGRESS = b"s", b"t", b"n", b"p"
+# Looking at a session that may leave costs a read: 5 us.
+EXPIRE_AT_MOST = 1_000
+# Sessions whose size is remembered between their reading and their writing.
+REMEMBERED = 100_000
+
+
+class Progress(msgspec.Struct, array_like=True):
+    """What is known of a partition as a whole; written with every change.
+
+    `offset` is up to where its changelog is in here (-1: it must be read whole), `written_s` the clock's time.
+    """
+
+    format: int = FORMAT
+    changelog_id: str | None = None
+    offset: int = -1
+    watermark_ms: int = 0
+    newest: int = -1
+    count: int = 0
+    state_bytes: int = 0
+    written_s: float = 0.0
+
+
+def prefix_of(partition: int) -> bytes:
+    """Return what all keys of a partition begin with."""
+    return partition.to_bytes(4)
+
+
+class DiskStates:
+    """Sessions of one partition in the database (`stream.state.partition.States`).
+
+    Args:
+        database: of the worker.
+        partition: its number.
+        progress: how far it is.
+        bucket_ms: how coarse expiry may be.
+
+    """
+
+    def __init__(self, database: Database, partition: int, progress: Progress, bucket_ms: int) -> None:
+        self._database = database
+        self._progress = progress
+        self._bucket_ms = bucket_ms
+        prefix = prefix_of(partition)
+        self._progress_key = prefix + PROGRESS
+        self._session = prefix + SESSION
+        self._seen = prefix + SEEN
+        self._note = prefix + NOTE
+        self.notes = dict(database.items(self._note))
+        # How large states were when they were read last, 0 for those that were not there: what is written has been
+        # read before, and to read it again to count sessions and bytes would cost as much as to write it.
+        self._sizes: dict[bytes, int] = {}
+        # Before this bucket there is none; deleted keys make a search from the start slow until they are compacted.
+        self._first_bucket = 0
+        # While the changelog is read: what it says, not written yet, and the sessions that were deleted.
+        self._pending: dict[bytes, Stored | None] = {}
+        self._graves: dict[bytes, int] = {}
+
+    def __len__(self) -> int:
+        return self._progress.count
+
+    def __contains__(self, key: bytes) -> bool:
+        return self.get(key) is not None
+
+    @property
+    def watermark_ms(self) -> int:
+        """The newest `seen_ms` of any state that was ever put here."""
+        return self._progress.watermark_ms
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of all states, before compression; about, where a state was written without having been read."""
+        return self._progress.state_bytes
+
+    def newest_offset(self) -> int:
+        """Return the highest applied offset of any state that was ever put here."""
+        return self._progress.newest
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the session's state."""
+        state = self._database.get(self._session + key)
+        if len(self._sizes) >= REMEMBERED:
+            self._sizes.clear()
+        self._sizes[key] = 0 if state is None else len(state)
+        return state
+
+    def store(self, changes: Mapping[bytes, Stored], changelog_offset: int | None = None) -> None:
+        """Keep the newest states of sessions."""
+        batch = new_batch()
+        for key, stored in changes.items():
+            self._put(batch, key, stored)
+        self._write(batch, changelog_offset)
+
+    def remove_many(self, expired: Iterable[tuple[bytes, int]], changelog_offset: int | None = None) -> int:
+        """Forget sessions, and return how many are gone now."""
+        batch, gone = new_batch(), 0
+        for key, applied_offset in expired:
+            state = self.get(key)
+            if state is not None and decode_state(state).applied_offset <= applied_offset:
+                self._delete(batch, key)
+                gone += 1
+        self._write(batch, changelog_offset)
+        return gone
+
+    def note(self, key: bytes, value: bytes | None, changelog_offset: int | None = None) -> None:
+        """Keep what the changelog holds under a reserved key."""
+        batch = new_batch()
+        if value is None:
+            self.notes.pop(key, None)
+            batch.delete(self._note + key)
+        else:
+            self.notes[key] = value
+            batch.put(self._note + key, value)
+        self._write(batch, changelog_offset)
+
+    def recover(self, key: bytes, state: bytes) -> None:
+        """Apply a record of the changelog."""
+        decoded = decode_state(state)
+        self._progress.watermark_ms = max(self._progress.watermark_ms, decoded.seen_ms)
+        if decoded.applied_offset >= self._applied(key) and decoded.applied_offset > self._graves.get(key, -1):
+            self._pending[key] = Stored(state, decoded.applied_offset, decoded.seen_ms)
+
+    def recover_deletion(self, key: bytes, applied_offset: int | None) -> None:
+        """Apply a tombstone of the changelog."""
+        if applied_offset is not None:
+            bury(self._graves, key, applied_offset)
+        if applied_offset is None or self._applied(key) <= applied_offset:
+            self._pending[key] = None
+
+    def recovered_to(self, changelog_offset: int) -> None:
+        """Write what the changelog has said up to this offset."""
+        batch = new_batch()
+        for key, stored in self._pending.items():
+            if stored is None:
+                self._delete(batch, key)
+            else:
+                self._put(batch, key, stored)
+        self._pending.clear()
+        self._write(batch, changelog_offset)
+
+    def recovered(self) -> None:
+        """End the reading of the changelog."""
+        self._graves.clear()
+
+    def expired(self, silent_since_ms: int, committed: int, limit: int) -> list[tuple[bytes, int]]:
+        """Return sessions last seen before that event time, each with its applied offset."""
+        found: list[tuple[bytes, int]] = []
+        stale = new_batch()
+        end = silent_since_ms // self._bucket_ms
+        staying = end
+        for looked, (bucket, key) in enumerate(self._listed(end)):
+            if looked >= min(limit, EXPIRE_AT_MOST):
+                staying = min(staying, bucket)
+                break
+            state = self._database.get(self._session + key)
+            decoded = None if state is None else decode_state(state)
+            if decoded is None or self._bucket(decoded.seen_ms) != bucket:
+                stale.delete(self._listing(bucket, key))
+                continue
+            staying = min(staying, bucket)
+            if decoded.applied_offset < committed:
+                found.append((key, decoded.applied_offset))
+        self._first_bucket = max(self._first_bucket, staying)
+        if len(stale):
+            self._database.write(stale)
+        return found
+
+    def _listed(self, end: int) -> Iterable[tuple[int, bytes]]:
+        """Give what is listed in the buckets before `end`, oldest first."""
+        if self._first_bucket >= end:
+            return
+        for at, _ in self._database.items(self._seen, self._first_bucket.to_bytes(8)):
+            bucket = int.from_bytes(at[:8])
+            if bucket >= end:
+                return
+            yield bucket, at[8:]
+
+    def _bucket(self, seen_ms: int) -> int:
+        return max(0, seen_ms // self._bucket_ms)
+
+    def _listing(self, bucket: int, key: bytes) -> bytes:
+        return self._seen + bucket.to_bytes(8) + key
+
+    def _applied(self, key: bytes) -> int:
+        """Return a session's applied offset as far as the changelog was read, -1 where there is no such session."""
+        if key in self._pending:
+            pending = self._pending[key]
+            return -1 if pending is None else pending.applied_offset
+        state = self.get(key)
+        return -1 if state is None else decode_state(state).applied_offset
+
+    def _put(self, batch: Any, key: bytes, stored: Stored) -> None:
+        progress, bucket = self._progress, self._bucket(stored.seen_ms)
+        batch.put(self._session + key, stored.state)
+        # Listed without a look at where it was listed before: `expired` sorts out what is not true any more.
+        batch.put(self._listing(bucket, key), b"")
+        self._first_bucket = min(self._first_bucket, bucket)
+        size = self._sizes.get(key)
+        if size is not None:
+            progress.count += size == 0
+            progress.state_bytes += len(stored.state) - size
+            self._sizes[key] = len(stored.state)
+        progress.watermark_ms = max(progress.watermark_ms, stored.seen_ms)
+        progress.newest = max(progress.newest, stored.applied_offset)
+
+    def _delete(self, batch: Any, key: bytes) -> None:
+        """Delete a session that was read; its listings find out by themselves."""
+        batch.delete(self._session + key)
+        if size := self._sizes.get(key):
+            self._progress.count -= 1
+            self._progress.state_bytes -= size
+            self._sizes[key] = 0
+
+    def _write(self, batch: Any, changelog_offset: int | None) -> None:
+        progress = self._progress
+        if changelog_offset is not None:
+            progress.offset = max(progress.offset, changelog_offset)
+        progress.written_s = time.time()
+        batch.put(self._progress_key, msgspec.msgpack.encode(progress))
+        self._database.write(batch)
