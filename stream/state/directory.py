@@ -74,9 +74,11 @@ class DiskStores:
         self._database.write(batch)
 
     def close(self) -> None:
-        """Close the database, and let another process have the directory."""
-        self._database.close()
-        os.close(self._lock)
+        """Close the database, and let another process have the directory; once is enough."""
+        if self._lock >= 0:
+            self._database.close()
+            os.close(self._lock)
+            self._lock = -1
 
     def _progress(self, partition: int) -> Progress:
         """Return how far a partition is; where it is outdated, it is dropped first."""
