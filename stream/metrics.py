@@ -89,6 +89,7 @@ class Metrics:
         self.reciprocal_ranks = counter(
             "prequential_reciprocal_rank_total", "Sum of 1/rank of those; divided by evaluated: MRR@k.", ["bundle", "k"]
         )
+        self._of_bundle: dict[str, list[tuple[int, Counter, Counter]]] = {}
         # A series that is missing until something happens makes rate() miss the first time that it does.
         self.outcomes = {outcome: self.events.labels(outcome) for outcome in OUTCOMES}
         self.timers = {stage: self.stages.labels(stage) for stage in STAGES}
@@ -124,7 +125,17 @@ class Metrics:
             by_bundle.setdefault(hit.bundle, Counts())[hit.rank] += 1
         for bundle, ranks in by_bundle.items():
             self.evaluated.labels(bundle).inc(ranks.total())
-            for k in PREQUENTIAL_K:
+            for k, hits_at_k, reciprocal_ranks in self._at_k(bundle):
                 found = [(rank, count) for rank, count in ranks.items() if 0 < rank <= k]
-                self.hits.labels(bundle, str(k)).inc(sum(count for _, count in found))
-                self.reciprocal_ranks.labels(bundle, str(k)).inc(sum(count / rank for rank, count in found))
+                if found:
+                    hits_at_k.inc(sum(count for _, count in found))
+                    reciprocal_ranks.inc(sum(count / rank for rank, count in found))
+
+    def _at_k(self, bundle: str) -> list[tuple[int, Counter, Counter]]:
+        """Return the counters of a bundle: looking them up costs more than counting."""
+        if bundle not in self._of_bundle:
+            self._of_bundle[bundle] = [
+                (k, self.hits.labels(bundle, str(k)), self.reciprocal_ranks.labels(bundle, str(k)))
+                for k in PREQUENTIAL_K
+            ]
+        return self._of_bundle[bundle]

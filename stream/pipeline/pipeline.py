@@ -16,6 +16,7 @@ here is retried: what raises ends the process before step 4.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -47,6 +48,10 @@ MAX_IN_FLIGHT = 4_096
 INLINE_EVENTS = 16
 # Before an event is tried again that a worker has died of, alone: a worker that would die of anything dies meanwhile.
 REHEARSAL_S = 1.0
+# How often states are written, while there are some to write: nobody who waits for a list waits for them, and what
+# comes together is written, sent and acknowledged together. At 1,000 clicks/s a write for ten clicks instead of one for
+# each.
+STORE_EVERY_S = 0.01
 # How often a worker that may not produce looks whether it may again.
 HELD_S = 0.05
 
@@ -118,7 +123,8 @@ class Pipeline:
         self._writing = False
         self._epoch = 0
         self._expired_at = time.monotonic()
-        self._held: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._hurried = False
         self._moved = asyncio.Event()
 
     # --- what the transport asks
@@ -132,8 +138,9 @@ class Pipeline:
 
     async def settle(self) -> None:
         """Wait until all that was accepted is finished, unless this worker may not produce any more."""
-        while self._airspace and not self._failed and self._link.fresh:
-            await self._wait()
+        with self._hurry():
+            while self._airspace and not self._failed and self._link.fresh:
+                await self._wait()
 
     async def release(self) -> None:
         """Let go of all partitions, and forget what is on its way: they are read from their committed offsets again."""
@@ -196,6 +203,18 @@ class Pipeline:
             check(receipt)
             self._metrics.timers["emit"].observe(time.perf_counter() - began)
             flight.arrived_at = time.time()
+            self._advance_in(0.0 if self._hurried else STORE_EVERY_S)
+        except Exception as error:
+            self._fail(error)
+
+    def _advance_in(self, seconds: float) -> None:
+        """Take step 2 soon."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._advance_or_fail)
+
+    def _advance_or_fail(self) -> None:
+        self._timer = None
+        try:
             self._advance()
         except Exception as error:
             self._fail(error)
@@ -205,7 +224,7 @@ class Pipeline:
         if self._writing or self._failed:
             return
         if not self._link.fresh:
-            self._hold()
+            self._advance_in(HELD_S)
             return
         flights, expired = self._airspace.arrivals(), list(self._expired())
         if not flights and not expired:
@@ -248,7 +267,8 @@ class Pipeline:
             self._finish(writing.flights)
             self._writing = False
             self._moved.set()
-            self._advance()
+            if self._airspace:
+                self._advance_in(0.0 if self._hurried else STORE_EVERY_S)
         except Exception as error:
             self._fail(error)
 
@@ -320,8 +340,9 @@ class Pipeline:
         return still_ours()
 
     async def _nothing_in_flight(self, still_ours: Callable[[], bool]) -> bool:
-        while self._airspace and not self._failed and still_ours():
-            await self._wait()
+        with self._hurry():
+            while self._airspace and not self._failed and still_ours():
+                await self._wait()
         return await self._may_go_on(still_ours)
 
     # --- beside the batches
@@ -340,16 +361,17 @@ class Pipeline:
             if silent := [(key, applied) for key, applied in found if (partition, key) not in self._airspace]:
                 yield Expired(partition, silent)
 
-    def _hold(self) -> None:
-        if self._held is None:
-            self._held = asyncio.get_running_loop().call_later(HELD_S, self._look_again)
-
-    def _look_again(self) -> None:
-        self._held = None
+    @contextlib.contextmanager
+    def _hurry(self) -> Iterator[None]:
+        """Write states as soon as they may be: somebody waits for them after all."""
+        self._hurried = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._advance_or_fail()
         try:
-            self._advance()
-        except Exception as error:
-            self._fail(error)
+            yield
+        finally:
+            self._hurried = False
 
     async def _wait(self) -> None:
         """Wait for a write to end, or a moment: nobody tells when the membership changes."""

@@ -44,7 +44,7 @@ def dead_letter(dead: Dead, source: str, topic: str) -> Outgoing:
     """Return the dead letter: the record as it was received, unless it is too large to be written at all."""
     record = dead.record
     cause = Cause(dead.reason, dead.error, source, record.partition, record.offset)
-    letter = Outgoing(topic, record.key, record.value, None, dead_letter_headers(record.headers, cause))
+    letter = Outgoing(topic, record.key, record.value, headers=dead_letter_headers(record.headers, cause))
     if _size(letter) <= LARGEST_DEAD_LETTER:
         return letter
     mark = (TRUNCATED_FROM, str(len(record.value or b"")).encode())

@@ -19,20 +19,20 @@ from stream.settings import KafkaSettings
 from stream.transport.credentials import librdkafka_security
 
 # How often it is looked whether reports have come, while some are waited for. Nobody who waits for a list waits for
-# this.
-PUMP_S = 0.002
+# them.
+PUMP_S = 0.005
 LOG = logging.getLogger(__name__)
 
 Headers = Sequence[tuple[str, bytes | None]]
 
 
 class Outgoing(NamedTuple):
-    """A record to be written. Without a partition the key decides, as in Java's clients."""
+    """A record to be written. Without a partition (-1) the key decides, as in Java's clients."""
 
     topic: str
     key: bytes | None
     value: bytes | None
-    partition: int | None = None
+    partition: int = -1
     headers: Headers | None = None
 
 
@@ -105,7 +105,10 @@ class Producer(StockProducer):  # type: ignore[misc]
         """
         produce = self._client.produce
         for topic, key, value, partition, headers in records:
-            produce(topic, value, key, -1 if partition is None else partition, receipt, headers=headers)
+            if headers:
+                produce(topic, value, key, partition, receipt, headers=headers)
+            else:
+                produce(topic, value, key, partition, receipt)
         self._pump()
 
     def _pump(self) -> None:

@@ -21,8 +21,12 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture
-def new_bench(tiny_bundle: Bundle) -> Iterator[Callable[..., Bench]]:
-    """Make an application: `new_bench(recommender=..., batch_max_events=4)`; settings are those of the worker."""
+def new_bench(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
+    """Make an application: `new_bench(recommender=..., batch_max_events=4)`; settings are those of the worker.
+
+    States are written in the next turn of the loop, so that tests wait for turns, not for time.
+    """
+    monkeypatch.setattr("stream.pipeline.pipeline.STORE_EVERY_S", 0.0)
     with ThreadPoolExecutor(1) as executor:
 
         def make(recommender: Recommender | None = None, **worker: Any) -> Bench:
