@@ -13,7 +13,6 @@ is read again, so one id could have two lists.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -91,7 +90,8 @@ class Processed:
 
     `states` are the sessions that changed. `duplicates` counts events whose id their session had already seen;
     `replayed` those at or below their session's applied offset, which have their list already; `superseded` those that
-    a later click's list names; `too_old` those that were not wanted.
+    a later click's list names; `too_old` those that were not wanted. `seconds` is the time spent on session vectors
+    (`encode`) and on index and lists (`search`), by the caller's clock.
     """
 
     states: dict[str, SessionState] = field(default_factory=dict)
@@ -101,6 +101,7 @@ class Processed:
     replayed: int = 0
     superseded: int = 0
     too_old: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 class _Turn(Moment, gc=False):
@@ -116,10 +117,6 @@ class _Turn(Moment, gc=False):
     supersedes: list[str]
 
 
-Stage = Callable[[str], AbstractContextManager[object]]
-"""Entered around a part of the work, by its name: for callers that have a clock, which `process` has not."""
-
-
 def process(
     states: Mapping[str, SessionState],
     clicks: Sequence[Sourced],
@@ -127,24 +124,25 @@ def process(
     control: Control,
     mode: Mode = EVERY,
     *,
-    stage: Stage = nullcontext,
+    clock: Callable[[], float] = float,
 ) -> Processed:
     """Fold clicks into their sessions and answer each with a list.
 
-    `states` holds the sessions that the clicks belong to, as far as they are known; it is not changed. The stages are
-    `encode` (session vectors) and `search` (index and lists).
+    `states` holds the sessions that the clicks belong to, as far as they are known; it is not changed. `clock` returns
+    seconds; without one, no time passes.
     """
     fold = _Fold(recommender, mode)
     fold.take(states, clicks)
-    with stage("encode"):
-        vectors, known = recommender.bundle.encoder.encode(fold.readings, recommender.bundle.catalogue.known_rows)
+    began = clock()
+    vectors, known = recommender.bundle.encoder.encode(fold.readings, recommender.bundle.catalogue.known_rows)
+    encoded = clock()
     asked = [turn for turn in fold.turns if turn.answered]
     if len(asked) < len(fold.turns):
         vectors, known = vectors[[turn.at for turn in asked]], [known[turn.at] for turn in asked]
-    with stage("search"):
-        lists = recommender.fall_back(asked) if mode.shed else recommender.recommend(asked, vectors, known)
+    lists = recommender.fall_back(asked) if mode.shed else recommender.recommend(asked, vectors, known)
+    seconds = {"encode": encoded - began, "search": clock() - encoded}
     fold.show(lists, control)
-    return fold.finish()
+    return fold.finish(seconds)
 
 
 class _Fold:
@@ -152,6 +150,7 @@ class _Fold:
 
     def __init__(self, recommender: Recommender, mode: Mode) -> None:
         self._recommender = recommender
+        self._row = recommender.bundle.catalogue.row
         self._mode = mode
         self._reading_of: dict[str, Reading] = {}
         self._latest: dict[str, _Turn] = {}
@@ -206,8 +205,9 @@ class _Fold:
                 value = self._written(turn, ranked, bundle, control.revision)
                 result.lists.append(Served(turn.place, click, ranked.source, value))
 
-    def finish(self) -> Processed:
+    def finish(self, seconds: dict[str, float]) -> Processed:
         """Give everything out."""
+        self._result.seconds = seconds
         for session_id, reading in self._reading_of.items():
             self._result.states[session_id].carried = reading.carried
         return self._result
@@ -224,8 +224,7 @@ class _Fold:
         self, place: int, sourced: Sourced, items: str, count: int, reading: Reading, state: SessionState | None
     ) -> None:
         click, wanted = sourced.click, sourced.wanted
-        row = self._recommender.bundle.catalogue.row(click.item_id)
-        turn = _Turn(len(self.turns), row, count, items, click, place, state, wanted, [])
+        turn = _Turn(len(self.turns), self._row(click.item_id), count, items, click, place, state, wanted, [])
         reading.moments.append(turn)
         self.turns.append(turn)
         if not wanted:

@@ -1,9 +1,8 @@
 """What a batch comes to: pure, and run in one thread beside the event loop. Nothing is read or written here."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from time import perf_counter
 from typing import NamedTuple
 
 import msgspec
@@ -66,6 +65,10 @@ class Outcome:
     misrouted: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def spent(self, stage: str, seconds: float) -> None:
+        """Add time spent in a stage."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
 
 Place = tuple[int, bytes]
 """Where a session is stored: its partition and key."""
@@ -110,14 +113,16 @@ class Computer:
         `mode` and `wanted_since_ms` are for overload: a record that the broker took before that time gets no list. One
         without a broker's timestamp gets it always.
         """
-        outcome = Outcome()
-        with _Stage(outcome, "decode"):
-            groups = _groups(*_decode(records, wanted_since_ms or 0, outcome))
+        outcome, began = Outcome(), perf_counter()
+        groups = _groups(*_decode(records, wanted_since_ms or 0, outcome))
+        outcome.spent("decode", perf_counter() - began)
         for group in groups:
-            with _Stage(outcome, "state"):
-                states = self._states(group, outcome)
-            with _Stage(outcome, "process"):
-                self._serve(group, states, control, mode, outcome)
+            began = perf_counter()
+            states = self._states(group, outcome)
+            known = perf_counter()
+            self._serve(group, states, control, mode, outcome)
+            outcome.spent("state", known - began)
+            outcome.spent("process", perf_counter() - known)
         return outcome
 
     def warm_up(self) -> None:
@@ -155,9 +160,8 @@ class Computer:
         Halving keeps the order of the log, and `process` gives the same for any cutting of it, so the others get the
         lists that they would have got without that click; with `emit = latest`, perhaps more of them.
         """
-        stage = partial(_Stage, outcome)
         try:
-            processed = process(states, group.clicks, self._recommender, control, mode, stage=stage)
+            processed = process(states, group.clicks, self._recommender, control, mode, clock=perf_counter)
         except Exception as error:
             records, clicks, places = group
             if len(records) > 1:
@@ -225,23 +229,11 @@ def _add(processed: Processed, group: Valid, outcome: Outcome) -> None:
     outcome.replayed += processed.replayed
     outcome.superseded += processed.superseded
     outcome.too_old += processed.too_old
+    for stage, seconds in processed.seconds.items():
+        outcome.spent(stage, seconds)
 
 
 def _changed(places: Mapping[str, Place], outcome: Outcome) -> dict[str, SessionState]:
     """Return the sessions that have changed already, as they are now."""
     stored = {session_id: outcome.states.get(place) for session_id, place in places.items()}
     return {session_id: decode_state(found.state) for session_id, found in stored.items() if found is not None}
-
-
-class _Stage:
-    """Adds the time spent in its block to the outcome."""
-
-    def __init__(self, outcome: Outcome, name: str) -> None:
-        self._seconds, self._name = outcome.seconds, name
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        spent = time.perf_counter() - self._began
-        self._seconds[self._name] = self._seconds.get(self._name, 0.0) + spent
