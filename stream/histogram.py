@@ -5,13 +5,16 @@ steps is a microsecond early.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 INFINITY = float("inf")
+# From so many values on, numpy is faster than a loop.
+MANY = 32
 
 
 class FastHistogram(Collector):
@@ -38,13 +41,17 @@ class FastHistogram(Collector):
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def observe_all(self, values: Iterable[float]) -> None:
+    def observe_all(self, values: Sequence[float]) -> None:
         """Count some values."""
-        counts, bounds, total = self._counts, self._bounds, 0.0
-        for value in values:
-            counts[bisect_left(bounds, value)] += 1
-            total += value
-        self._sum += total
+        if len(values) < MANY:
+            for value in values:
+                self.observe(value)
+            return
+        array = np.asarray(values)
+        found = np.bincount(np.searchsorted(self._bounds, array), minlength=len(self._counts))
+        for bucket in np.flatnonzero(found).tolist():
+            self._counts[bucket] += int(found[bucket])
+        self._sum += float(array.sum())
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Give what was counted so far."""

@@ -102,10 +102,9 @@ class Metrics:
         for stage, seconds in outcome.seconds.items():
             self.timers[stage].observe(seconds)
         answers = outcome.answers
-        self.latency.observe_all(
-            max(0.0, at - answer.record.timestamp_ms / 1000) for answer in answers if answer.record.timestamp_ms >= 0
-        )
-        self.age.observe_all(max(0.0, at - answer.click.timestamp_ms / 1000) for answer in answers)
+        times = [answer.record.timestamp_ms for answer in answers]
+        self.latency.observe_all([max(0.0, at - time_ms / 1000) for time_ms in times if time_ms >= 0])
+        self.age.observe_all([max(0.0, at - answer.click.timestamp_ms / 1000) for answer in answers])
         for source, count in Counts(answer.source for answer in answers).items():
             self.lists.labels(source).inc(count)
         for reason, count in Counts(dead.reason for dead in outcome.dead).items():

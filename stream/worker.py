@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -87,6 +88,7 @@ class _Worker:
                 control=lambda: controls.control,
             )
             await self._unless_stopped(application.computer.warm_up)
+            _rest_collector()
             self._observer.application = application
             async with (
                 _background(_or_fail(controls.run(), application)),
@@ -161,6 +163,17 @@ class _Worker:
         await app.wait()
         if app.crash_reason is not None:
             raise app.crash_reason
+
+
+def _rest_collector() -> None:
+    """Let the garbage collector leave alone what is there now, and look at the rest less often.
+
+    A batch makes thousands of objects and frees them all; counting them, the collector would run twenty times a batch,
+    and through a bundle of a million items each time that it goes through everything. Measured: a third of the CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -56,7 +56,7 @@ class Notes:
             if not written.done():  # nobody waits any more
                 written.set_result(receipt)
 
-        self._link.write(records, OffsetReceipt(len(records), report))
+        self._link.write(records, OffsetReceipt(records, report))
         receipt = await written
         check(receipt)
         assert isinstance(receipt, OffsetReceipt)

@@ -235,9 +235,9 @@ class Pipeline:
         self._writing = True
         stored = partial(self._store, writing)
         if records:
-            self._link.write(records, OffsetReceipt(len(records), stored))
+            self._link.write(records, OffsetReceipt(records, stored))
         else:
-            stored(OffsetReceipt(0, stored))
+            stored(OffsetReceipt([], stored))
 
     def _changes(self, writing: Writing) -> Iterator[Outgoing]:
         changelog = self._table.changelog_topic_name

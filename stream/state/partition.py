@@ -181,11 +181,18 @@ class PartitionStates:
     def recover(self, key: bytes, state: bytes) -> None:
         """Apply a record of the changelog."""
         decoded = decode_state(state)
-        self.watermark_ms = max(self.watermark_ms, decoded.seen_ms)
+        applied_offset, seen_ms = decoded.applied_offset, decoded.seen_ms
+        if seen_ms > self.watermark_ms:
+            self.watermark_ms = seen_ms
         known = self._sessions.get(key)
-        newest = known is None or decoded.applied_offset >= known.applied_offset
-        if newest and decoded.applied_offset > self._graves.get(key, -1):
-            self.store({key: Stored(state, decoded.applied_offset, decoded.seen_ms)})
+        if (known is None or applied_offset >= known.applied_offset) and applied_offset > self._graves.get(key, -1):
+            self._sessions[key] = Stored(state, applied_offset, seen_ms)
+            if known is None:
+                self._buckets.setdefault(seen_ms // self._bucket_ms, set()).add(key)
+            else:
+                self.state_bytes -= len(known.state)
+            self.state_bytes += len(state)
+            self._newest = max(self._newest, applied_offset)
 
     def recover_deletion(self, key: bytes, applied_offset: int | None) -> None:
         """Apply a tombstone of the changelog."""

@@ -62,10 +62,8 @@ class Link:
         """
         known = self._app.tables.recovery.active_offsets
         followed: dict[int, int] = {}
-        for partition, newest in receipt.newest.items():
+        for partition, oldest, newest in receipt.stretches():
             tp = TP(self._changelog, partition)
-            before = known.get(tp)
-            alone = newest - receipt.oldest[partition] + 1 == receipt.count[partition]
-            if before is not None and alone and receipt.oldest[partition] == before + 1:
+            if known.get(tp) == oldest - 1:
                 known[tp] = followed[partition] = newest
         return followed

@@ -9,7 +9,8 @@ returns when the queue is empty, whatever became of what was in it.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import confluent_kafka
@@ -60,24 +61,36 @@ class Receipt:
 
 
 class OffsetReceipt(Receipt):
-    """A receipt for records of one topic that keeps the smallest and largest offset and their number by partition."""
+    """A receipt for records with a partition, all of one topic, that can tell their offsets.
 
-    __slots__ = ("count", "newest", "oldest")
+    librdkafka reports a partition's records in their order, so the first and the last report are kept and no other.
+    """
 
-    def __init__(self, waiting: int, on_done: Callable[["Receipt"], None]) -> None:
-        super().__init__(waiting, on_done)
-        self.oldest: dict[int, int] = {}
-        self.newest: dict[int, int] = {}
-        self.count: dict[int, int] = {}
+    __slots__ = ("_count", "_first", "_last")
+
+    def __init__(self, records: Sequence[Outgoing], on_done: Callable[["Receipt"], None]) -> None:
+        super().__init__(len(records), on_done)
+        self._count = Counter(record.partition for record in records)
+        self._first: dict[int, Any] = {}
+        self._last: dict[int, Any] = {}
 
     def __call__(self, error: Any, message: Any) -> None:
         """Take one delivery report."""
-        if error is None:
-            partition, offset = message.partition(), message.offset()
-            self.oldest[partition] = min(self.oldest.get(partition, offset), offset)
-            self.newest[partition] = max(self.newest.get(partition, offset), offset)
-            self.count[partition] = self.count.get(partition, 0) + 1
+        partition = message.partition()
+        if partition not in self._first:
+            self._first[partition] = message
+        self._last[partition] = message
         super().__call__(error, message)
+
+    def stretches(self) -> Iterator[tuple[int, int, int]]:
+        """Give `(partition, oldest, newest)`: the offsets between which the records of a partition, and no other, are.
+
+        A partition where records of somebody else are between them is left out.
+        """
+        for partition, count in self._count.items():
+            oldest, newest = self._first[partition].offset(), self._last[partition].offset()
+            if newest - oldest + 1 == count:
+                yield partition, oldest, newest
 
 
 class Producer(StockProducer):  # type: ignore[misc]
