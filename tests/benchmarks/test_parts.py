@@ -1,0 +1,131 @@
+"""What the benchmarks compute by themselves: clicks, sizes, medians, the page. What they measure is not tested."""
+
+import itertools
+import os
+from collections import Counter
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from serving.events import decode_click, encode_click
+from serving.index import Index
+from tests.benchmarks import latency, page, pipeline, recovery, workload
+from tests.benchmarks.grown import exact_top, grow, index_recall
+from tests.benchmarks.processes import as_settings, cpu_s
+from tests.benchmarks.systems.blobs import COUNT, Blobs
+
+
+def test_the_same_clicks_every_time() -> None:
+    assert list(workload.clicks(50)) == list(workload.clicks(50))
+    keys = Counter(key for key, _ in workload.clicks(1_000))
+    assert all(decode_click(value).session_id.encode() == key for key, value in workload.clicks(50))
+    assert len(keys) > 900  # of ten thousand sessions
+
+
+def test_interleaved_sessions_keep_their_order_and_their_number() -> None:
+    sessions = [["a", "b", "c"], ["d"], ["e", "f"]]
+    clicks = list(itertools.islice(workload.interleave(sessions, live=2), 12))
+    by_session: dict[str, list[str]] = {}
+    for session_id, item_id in clicks:
+        by_session.setdefault(session_id, []).append(item_id)
+    whole = [items for items in by_session.values() if items in sessions]
+    assert len(whole) >= len(by_session) - 2  # the last two are still under way
+    assert len({session_id for session_id, _ in clicks[:2]}) == 2
+
+
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_cut_sessions_all_have_the_length_and_together_the_clicks(length: int) -> None:
+    sessions = [["a", "b", "c"], ["d"], ["e", "f", "g"]]
+    pieces = pipeline.cut(sessions, length)
+    assert {len(piece) for piece in pieces} == {length}
+    assert "".join(itertools.chain.from_iterable(pieces)) == "abcdefg"[: 7 // length * length]
+
+
+def test_a_blob_counts_the_session_and_names_the_click() -> None:
+    blobs = workload.blobs(count=3)
+    value = next(workload.clicks(1))[1]
+    state, answer = blobs.handle(value, None)
+    state, answer = blobs.handle(value, state)
+    assert COUNT.unpack_from(state) == (2,)
+    assert len(state) == workload.STATE_BYTES
+    read = msgspec.json.decode(answer)
+    assert read["trigger_event_id"] == decode_click(value).event_id
+    assert len(read["items"]) == 20
+
+
+def test_blobs_survive_their_file(tmp_path: Any) -> None:
+    blobs = workload.blobs(count=2)
+    blobs.write(tmp_path / "blobs")
+    assert Blobs.read(str(tmp_path / "blobs")) == blobs
+
+
+def vectors(items: int) -> np.ndarray:
+    found = np.random.default_rng(0).standard_normal((items + 1, 8)).astype(np.float32)
+    found[0] = 0
+    found[1:] /= np.linalg.norm(found[1:], axis=1, keepdims=True)
+    return found
+
+
+def test_a_grown_catalogue_begins_with_the_old_one_and_stays_near_it() -> None:
+    old = vectors(200)
+    grown = grow(old, 1_000)
+    assert grown.shape == (1_001, 8)
+    assert (grown[:201] == old).all()
+    assert np.allclose(np.linalg.norm(grown[1:], axis=1), 1, atol=1e-5)
+    assert np.median((grown[201:] @ old[1:].T).max(axis=1)) > np.median(np.sort(old[1:] @ old[1:].T)[:, -2])
+    assert (grow(old, 50) == old[:51]).all()
+
+
+def test_index_recall_is_one_for_an_exact_index_and_less_for_one_that_hardly_looks() -> None:
+    items, queries = vectors(2_000), vectors(100)[1:]
+    assert index_recall(Index.build(items, "Flat"), items, queries) == 1.0
+    assert index_recall(Index.build(items, "IVF64,Flat nprobe=1"), items, queries) < 0.9
+    assert exact_top(items, queries).min() >= 1
+
+
+@pytest.mark.parametrize("size", [400, 1_500, 4_000])
+def test_a_state_for_recovery_has_the_size_that_was_asked_for(size: int) -> None:
+    for key, state in recovery.states(20, size):
+        assert key.startswith(b"session-")
+        assert size <= len(state) < size + 120
+
+
+def run(system: str, rate: float, p50_ms: float) -> dict[str, Any]:
+    return {"system": system, "rate": rate, "p50_ms": p50_ms, "p90_ms": 2.0, "p99_ms": 3.0, "p999_ms": 4.0}
+
+
+def test_latencies_are_medians_of_each_rate_and_system() -> None:
+    rows = latency.summary([run("echo", 100, value) for value in (1.0, 9.0, 2.0)] + [run("nextclick", 100, 3.0)])
+    assert [(row["system"], row["p50_ms"]) for row in rows] == [("echo", 2.0), ("nextclick", 3.0)]
+
+
+@pytest.mark.parametrize(("system", "rate", "p50_ms", "void"), [
+    ("echo", 1_000, 1.6, True), ("echo", 1_000, 1.5, False), ("echo", 500, 9.0, False), ("nextclick", 1_000, 9.0, False)
+])  # fmt: skip
+def test_a_run_whose_echo_is_slow_is_void(system: str, rate: float, p50_ms: float, void: bool) -> None:
+    assert latency.is_void(latency.summary([run(system, rate, p50_ms)])) is void
+
+
+def test_stages_are_the_means_of_what_came_between_two_looks() -> None:
+    before = {"nextclick_serving_search_seconds_sum": 1.0, "nextclick_serving_search_seconds_count": 10.0}
+    after = {"nextclick_serving_search_seconds_sum": 1.5, "nextclick_serving_search_seconds_count": 110.0}
+    assert latency.stage_means(before, after) == {"serving_search_seconds": 5.0}
+
+
+def test_a_part_that_was_not_measured_again_keeps_its_text_on_the_page() -> None:
+    text = page.HEAD + "\n<!-- framework -->\n## The stream\n\none\n\n<!-- memory -->\n## Memory\n"
+    assert page.sections(text) == {"framework": "## The stream\n\none\n\n", "memory": "## Memory\n"}
+
+
+def test_settings_from_dotted_keys() -> None:
+    settings = as_settings({"worker.app_id": "shop", "topics.clicks": "c"})
+    assert (settings.worker.app_id, settings.topics.clicks) == ("shop", "c")
+
+
+def test_cpu_is_counted() -> None:
+    before = cpu_s(os.getpid())
+    while cpu_s(os.getpid()) == before:
+        encode_click(decode_click(next(workload.clicks(1))[1]))
+    assert 0 < cpu_s(os.getpid()) - before < 1
