@@ -1,0 +1,168 @@
+"""What is done to a service. Each fault returns when it is over; whether lists flow again is seen afterwards."""
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from stream.contract.dead_letter import read_cause
+from tests.end_to_end.chaos.patience import wait_until
+
+if TYPE_CHECKING:
+    from tests.end_to_end.chaos.deployment import Deployment
+    from tests.end_to_end.chaos.workers import Slot
+
+Inject = Callable[["Deployment", random.Random], None]
+
+# What a worker may take to notice, and to end with a sentence.
+NOTICE_S = 40.0
+STOP_S = 15.0
+# A click that kills is tried several times, alone in the end, and each time somebody must take over.
+GIVE_UP_S = 150.0
+POISONED = 400
+DEADLY_REASON = "kills_worker"
+SMALLEST_RECORD = "100"
+USUAL_RECORD = "1048588"
+
+
+class Fault(NamedTuple):
+    """A fault and what a round needs for it.
+
+    `silence_s` is how long a partition may go without a list when this happens, `workers` how many there must be at
+    least; `alone` means that no other fault fits beside it, `needs_disk` that sessions must be on a disk; `stock` says
+    whether a plain Faust program claims to get over it.
+    """
+
+    name: str
+    inject: Inject
+    silence_s: float
+    workers: int = 1
+    alone: bool = False
+    needs_disk: bool = False
+    stock: bool = True
+
+
+def kill(service: "Deployment", rng: random.Random) -> None:
+    """Kill a worker at any moment; it is started again."""
+    _killed(service, [_any_worker(service, rng)])
+
+
+def kill_two(service: "Deployment", rng: random.Random) -> None:
+    """Kill two workers at the same time."""
+    _killed(service, rng.sample(service.pool.wanted, 2))
+
+
+def freeze(service: "Deployment", rng: random.Random) -> None:
+    """Stop a worker for longer than its session lasts, and let it go on with what it had in hand."""
+    slot = _any_worker(service, rng)
+    if slot.signal(signal.SIGSTOP):
+        time.sleep(service.settings.worker.session_timeout_s + rng.uniform(0.3, 2.5))
+        slot.signal(signal.SIGCONT)
+
+
+def broker(service: "Deployment", rng: random.Random) -> None:
+    """Kill the broker, and start it again on its port with its data."""
+    service.broker.kill()
+    time.sleep(rng.uniform(0.0, 2.0))
+    service.broker.start()
+
+
+def join(service: "Deployment", rng: random.Random) -> None:
+    """Start another worker."""
+    slot = service.pool.add()
+    _ready(slot)
+
+
+def leave(service: "Deployment", rng: random.Random) -> None:
+    """Ask a worker to stop, for good."""
+    slot = _any_worker(service, rng)
+    slot.stop(STOP_S)
+    if slot.runs:
+        raise TimeoutError(f"{slot.name} did not stop within {STOP_S:g} s of SIGTERM")
+
+
+def refuse(service: "Deployment", rng: random.Random) -> None:
+    """Let the broker refuse every list; a worker must end then, and nothing may be lost."""
+    topic, before = service.names["recommendations"], len(service.pool.ends)
+    service.configure(topic, "max.message.bytes", SMALLEST_RECORD)
+    try:
+        if not service.stock:
+            wait_until(lambda: len(service.pool.ends) > before, NOTICE_S, "a worker ends because its list is refused")
+        time.sleep(rng.uniform(0.0, 2.0))
+    finally:
+        service.configure(topic, "max.message.bytes", USUAL_RECORD)
+
+
+def fill_disk(service: "Deployment", rng: random.Random) -> None:
+    """Leave no room on the disk of the session stores for a while."""
+    assert service.disk is not None
+    with service.disk.full():
+        time.sleep(rng.uniform(3.0, 6.0))
+
+
+def deadly(service: "Deployment", rng: random.Random) -> None:
+    """Send a click that kills whoever works on it, until somebody gives it up."""
+    service.generator.tell("deadly")
+
+    def given_up() -> bool:
+        letters = service.read("dead_letters")
+        return any(cause.reason == DEADLY_REASON for each in letters if (cause := read_cause(each.headers)))
+
+    wait_until(given_up, GIVE_UP_S, "the click that kills workers is a dead letter")
+
+
+def poison(service: "Deployment", rng: random.Random) -> None:
+    """Send many records in a row that are no clicks, beside the few that are always there."""
+    service.generator.tell(f"poison {POISONED}")
+    time.sleep(1.0)
+
+
+def clicks_made_again(service: "Deployment", rng: random.Random) -> None:
+    """Delete the clicks and create them anew: every worker must refuse to go on until the operator has decided."""
+    slots = service.pool.wanted
+    before = {slot.name: len(slot.ends) for slot in slots}
+    service.make_clicks_again()
+    wait_until(
+        lambda: all(len(slot.ends) > before[slot.name] for slot in slots),
+        NOTICE_S,
+        lambda: f"every worker ends because the clicks are another topic; {service.pool.ends}",
+    )
+    service.pool.hold(True)
+    wait_until(lambda: not any(slot.runs for slot in slots), NOTICE_S, "a worker that was started again refuses too")
+    service.make_changelog_again()
+    service.pool.hold(False)
+
+
+def _killed(service: "Deployment", slots: list["Slot"]) -> None:
+    before = {slot.name: len(slot.ends) for slot in slots}
+    killed = [slot for slot in slots if slot.signal(signal.SIGKILL)]
+    wait_until(lambda: all(len(slot.ends) > before[slot.name] for slot in killed), 5, "the killed workers are gone")
+    for slot in slots:
+        _ready(slot)
+
+
+def _ready(slot: "Slot") -> None:
+    wait_until(lambda: slot.is_ready or not slot.wanted, 90, f"{slot.name} is ready")
+
+
+def _any_worker(service: "Deployment", rng: random.Random) -> "Slot":
+    return rng.choice(service.pool.wanted)
+
+
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        Fault("kill", kill, silence_s=20),
+        Fault("kill-two", kill_two, silence_s=20, workers=2),
+        Fault("freeze", freeze, silence_s=20, workers=2),
+        Fault("broker", broker, silence_s=30),
+        Fault("join", join, silence_s=15),
+        Fault("leave", leave, silence_s=15, workers=2),
+        Fault("refuse", refuse, silence_s=30),
+        Fault("disk-full", fill_disk, silence_s=30, needs_disk=True, stock=False),
+        Fault("deadly", deadly, silence_s=120, stock=False),
+        Fault("poison", poison, silence_s=10),
+        Fault("clicks-made-again", clicks_made_again, silence_s=60, alone=True, stock=False),
+    )
+}
