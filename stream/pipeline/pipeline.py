@@ -44,8 +44,10 @@ from stream.transport.producer import OffsetReceipt, Outgoing, Receipt
 EXPIRE_EVERY_S = 1.0
 # Events that may be on their way at once: what a rebalance waits for, and what is read again after a crash.
 MAX_IN_FLIGHT = 4_096
-# A batch of so few events is computed faster than it is handed to another thread and back.
-INLINE_EVENTS = 16
+# A batch that takes no longer than this is computed in the loop: two threads that want the interpreter cost each other
+# more than the loop can do meanwhile. A longer one goes to the other thread, so that heartbeats and acknowledgements go
+# on.
+INLINE_S = 0.005
 # Before an event is tried again that a worker has died of, alone: a worker that would die of anything dies meanwhile.
 REHEARSAL_S = 1.0
 # How often states are written, while there are some to write: nobody who waits for a list waits for them, and what
@@ -122,6 +124,8 @@ class Pipeline:
         self._blamed = False
         self._writing = False
         self._epoch = 0
+        # What an event has cost lately, in seconds of CPU. The first guess is what one costs alone, with a large index.
+        self._event_s = 0.0005
         self._expired_at = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
         self._hurried = False
@@ -172,10 +176,19 @@ class Pipeline:
 
     async def _compute(self, records: Sequence[Incoming]) -> Outcome:
         mode, wanted_since_ms = self._overload.plan()
-        compute = partial(self._computer.compute, records, self._control(), mode, wanted_since_ms=wanted_since_ms)
-        if len(records) <= INLINE_EVENTS:
-            return compute()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, compute)
+        control = self._control()
+
+        def compute() -> tuple[Outcome, float]:
+            began = time.thread_time()
+            outcome = self._computer.compute(records, control, mode, wanted_since_ms=wanted_since_ms)
+            return outcome, time.thread_time() - began
+
+        if len(records) * self._event_s > INLINE_S:
+            outcome, spent_s = await asyncio.get_running_loop().run_in_executor(self._executor, compute)
+        else:
+            outcome, spent_s = compute()
+        self._event_s += (spent_s / len(records) - self._event_s) / 16
+        return outcome
 
     async def _may_go_on(self, still_ours: Callable[[], bool]) -> bool:
         """Wait until there is room and this worker may produce; tell whether the partitions are still its own."""
