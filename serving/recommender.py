@@ -1,5 +1,6 @@
 """From session vectors to lists: search, exclusion, ties, reasons, and what is shown where nothing is known."""
 
+import re
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -26,6 +27,8 @@ Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 _json = msgspec.json.Encoder()
+# What JSON, or a line, cannot hold as it is.
+_ESCAPED = re.compile(r'[\x00-\x1f"\\]')
 
 
 class RankedList(msgspec.Struct, frozen=True, gc=False):
@@ -166,9 +169,11 @@ class ListWriter:
     """
 
     def __init__(self, item_ids: Sequence[str]) -> None:
-        # Hardly an id needs an escape; then these are the very strings of the catalogue.
-        self._texts = [_json_text(item_id) for item_id in item_ids]
-        self._lines = [as_line(item_id) for item_id in item_ids]
+        self._texts = self._lines = item_ids
+        # Hardly an id needs an escape. To ask a million ids one by one would take a second at every start.
+        if _ESCAPED.search("".join(item_ids)):
+            self._texts = [_json_text(item_id) for item_id in item_ids]
+            self._lines = [as_line(item_id) for item_id in item_ids]
         self._forms: dict[int, str] = {}
 
     def near(self, rows: Sequence[int], scores: Sequence[float], because: Sequence[int]) -> RankedList:
@@ -191,8 +196,7 @@ class ListWriter:
 
 def _json_text(text: str) -> str:
     """Return a text as JSON writes it, without the quotes."""
-    written = _json.encode(text)[1:-1]
-    return text if len(written) == len(text.encode()) else written.decode()
+    return _json.encode(text)[1:-1].decode()
 
 
 def _rounded(scores: Vectors) -> npt.NDArray[np.float64]:
