@@ -50,6 +50,14 @@ SYSTEMS = {
     "faust": System("faust_stock", "{group}-states-changelog"),
     "confluent": System("confluent_loop", "{group}-changelog"),
 }
+# Other values of settings than their defaults, measured once each in every repeat.
+VARIANTS: tuple[tuple[str, Any], ...] = (
+    ("kafka.compression", "none"),
+    ("kafka.compression", "zstd"),
+    ("kafka.linger_ms", 5),
+    ("worker.batch_max_events", 64),
+    ("worker.batch_max_events", 1024),
+)
 
 
 def main() -> None:
@@ -59,21 +67,37 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="runs of each system; the medians are reported")
     parser.add_argument("--quix", default=str(CACHE / "quix" / "bin" / "python"), help="a Python with Quix Streams")
     parser.add_argument("--systems", nargs="+", default=SYSTEMS, choices=SYSTEMS, metavar="SYSTEM")
+    parser.add_argument("--variants", type=int, default=3, help="runs of each other value of a setting")
     options = parser.parse_args()
     details: dict[str, Any] = {"machine": machine(), "events": options.events, "sessions": SESSIONS, "seed": SEED}
     runs: dict[str, list[Drained]] = defaultdict(list)
+    others: dict[tuple[str, Any], list[Drained]] = defaultdict(list)
     with (
         tempfile.TemporaryDirectory() as folder,
         KafkaBroker() as broker,
         closing(Topics(broker.bootstrap_servers)) as topics,
     ):
-        bench = Bench(topics, Path(folder), options.events, options.quix)
+        bench = Bench(topics, broker.folder / "data", Path(folder), options.events, options.quix)
         for repeat in range(options.repeats):
             for system in options.systems:
                 drained = bench.run(system)
                 runs[system].append(drained)
                 say(f"run {repeat + 1}: {system} {drained.cpu_us_per_event:.2f} us of CPU per event")
+        for _ in range(options.variants):
+            for setting, value in VARIANTS:
+                others[setting, value].append(bench.nextclick({setting: value}))
+                say(f"{setting} = {value}: {others[setting, value][-1].cpu_us_per_event:.2f} us of CPU per event")
         details["written"] = bench.written
+        details["disk_bytes_per_event"] = bench.disk.get("")
+        details["settings"] = [
+            {
+                "setting": setting,
+                "value": value,
+                "cpu_us_per_event": middle(run.cpu_us_per_event for run in found),
+                "disk_bytes_per_event": bench.disk[f"{setting} = {value}"],
+            }
+            for (setting, value), found in others.items()
+        ]
     figures = {
         "cpu_us_per_event": {system: middle(run.cpu_us_per_event for run in runs[system]) for system in runs},
         "wall_us_per_event": {system: middle(run.wall_us_per_event for run in runs[system]) for system in runs},
@@ -85,8 +109,9 @@ def main() -> None:
 class Bench:
     """The clicks, and whoever answers them."""
 
-    def __init__(self, topics: Topics, folder: Path, events: int, quix: str) -> None:
+    def __init__(self, topics: Topics, data: Path, folder: Path, events: int, quix: str) -> None:
         self._topics = topics
+        self._data = data
         self._events = events
         self._quix = quix
         self._bundle = folder / "bundle"
@@ -94,14 +119,16 @@ class Bench:
         self._blobs = folder / "blobs"
         blobs().write(self._blobs)
         self.written: dict[str, dict[str, int]] = {}
+        self.disk: dict[str, int] = {}
         self._clicks = self._topics.create(new_name("clicks"), {"message.timestamp.type": "LogAppendTime"})
         self._topics.fill(self._clicks, clicks(events))
 
     def run(self, system: str) -> Drained:
         """Let a system answer all clicks."""
-        return self._nextclick() if system == "nextclick" else self._other(system)
+        return self.nextclick({}) if system == "nextclick" else self._other(system)
 
-    def _nextclick(self) -> Drained:
+    def nextclick(self, changed: dict[str, Any]) -> Drained:
+        """Let a worker answer all clicks, with settings other than the defaults."""
         group, output = new_name("nextclick"), new_name("lists")
         settings = {
             "kafka.bootstrap_servers": self._topics.servers,
@@ -109,9 +136,11 @@ class Bench:
             "topics.recommendations": output,
             "worker.app_id": group,
         }
+        settings |= changed
         create_topics(as_settings(settings))
         with nextclick_worker(self._bundle, settings, free_port(), NULL_WORKER) as worker:
             drained = drain(self._topics, output, group, self._clicks, worker.process.pid, self._events)
+        self.disk[", ".join(f"{key} = {value}" for key, value in changed.items())] = self._disk(group, output)
         self._end("nextclick", group, output)
         return drained
 
@@ -142,6 +171,12 @@ class Bench:
                 "state_bytes": self._topics.mean_bytes(changelog),
             }
         self._topics.delete(output, changelog)
+
+    def _disk(self, group: str, output: str) -> int:
+        """Return how many bytes of the broker's disk lists and states take, for each event."""
+        names = {output, self._changelog("nextclick", group)}
+        files = [path for path in self._data.glob("*/*.log") if path.parent.name.rpartition("-")[0] in names]
+        return sum(path.stat().st_size for path in files) // self._events
 
     def _changelog(self, system: str, group: str) -> str:
         return SYSTEMS[system].changelog.format(group=group, clicks=self._clicks)

@@ -90,6 +90,11 @@ def framework(part: Part) -> str:
     written = details["written"]
     states = [[NAMES[name], *(f"{row[key]:,}" for key in WRITTEN)] for name, row in written.items()]
     runs = len(details["runs"]["nextclick"])
+    settings = [["the defaults", f"{ours:.1f}", f"{details['disk_bytes_per_event']:,}"]]
+    settings += [
+        [f"`{row['setting']} = {row['value']}`", f"{row['cpu_us_per_event']:.1f}", f"{row['disk_bytes_per_event']:,}"]
+        for row in details["settings"]
+    ]
     return f"""
 ## The stream alone
 
@@ -105,6 +110,9 @@ ways.
 
 {table(["", "CPU us per event", "events/s per core", "nextclick's share of it"], rows)}
 {table(["written in one run", "lists", "bytes each", "states", "bytes each"], states)}
+nextclick with other settings, and what its lists and states take of the broker's disk:
+
+{table(["", "CPU us per event", "bytes on disk per event"], settings)}
 {conditions(details)}"""
 
 
