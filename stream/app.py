@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,6 +79,7 @@ def create_app(
     executor: Executor,
     metrics: Metrics,
     control: Callable[[], Control] = Control,
+    check_source: Callable[[], Awaitable[None]] | None = None,
 ) -> Application:
     """Put a worker's application together; nothing is connected before it is started, but a state directory is taken.
 
@@ -89,6 +90,7 @@ def create_app(
         executor: one thread for encoder and index.
         metrics: gets all figures.
         control: returns what operators have told so far.
+        check_source: sees that the clicks topic is still the same, whenever partitions have changed hands.
 
     Raises:
         WrongUse: `worker.state_dir` cannot be used.
@@ -96,10 +98,17 @@ def create_app(
 
     """
     failure = Failure()
+
+    def fail(error: Exception) -> None:
+        failure.set(error)
+        assert failure.error is not None
+        # At once: Faust would go on with what the error is about before anybody else gets a turn.
+        pipeline.abandon(failure.error)
+
     app = App(settings.worker.app_id, **faust_settings(settings), Table=SessionTable)
     app.fetch_max_wait_ms = settings.kafka.fetch_max_wait_ms
     app.producer_options = producer_options(settings.kafka)
-    app.on_failure = failure.set
+    app.on_failure = fail
     clicks = app.topic(
         settings.topics.clicks,
         key_type=bytes,
@@ -118,10 +127,11 @@ def create_app(
         value_type=bytes,
         partitions=source.partitions,
         source=source,
+        check_source=check_source,
         stores=open_stores(settings.worker, changelog_name(settings), source.changelog_id, silence_ms),
         silence_ms=silence_ms,
         metrics=metrics,
-        on_failure=failure.set,
+        on_failure=fail,
     )
     airspace = Airspace(table.state_of)
     computer = Computer(recommender, airspace.state_of, source.partitions)
@@ -134,7 +144,7 @@ def create_app(
         control=control,
         metrics=metrics,
         executor=executor,
-        on_failure=failure.set,
+        on_failure=fail,
     )
     app.work = pipeline
     return Application(app, table, computer, pipeline, failure, recommender.bundle.id)

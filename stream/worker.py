@@ -26,8 +26,9 @@ from stream.metrics import Metrics
 from stream.observer import Observer
 from stream.preflight import find_source
 from stream.settings import Settings
+from stream.transport.broker import Broker
 from stream.transport.offsets import committed_offset, owned_partitions
-from stream.watchdog import Broker, Progress, Watchdog
+from stream.watchdog import Progress, Watchdog
 
 # What must be there before the worker is ready, in the order in which it comes.
 PARTS = ("bundle", "topics", "control", "tables")
@@ -78,6 +79,7 @@ class _Worker:
             self._health.set("bundle", True)
             source = await self._unless_stopped(lambda: find_source(self._settings))
             self._health.set("topics", True)
+            broker = Broker(self._settings.kafka, source.topic, source.partitions, source.topic_id)
             controls = ControlReader(self._settings)
             application = create_app(
                 self._settings,
@@ -86,13 +88,14 @@ class _Worker:
                 executor=self._executor,
                 metrics=self._metrics,
                 control=lambda: controls.control,
+                check_source=broker.check_topic,
             )
             await self._unless_stopped(application.computer.warm_up)
             _rest_collector()
             self._observer.application = application
             async with (
                 _background(_or_fail(controls.run(), application)),
-                _background(_or_fail(self._watch(application), application)),
+                _background(_or_fail(self._watch(application, broker), application)),
             ):
                 await self._serve(application, controls)
 
@@ -139,21 +142,19 @@ class _Worker:
             raise failure.error
         LOG.info("stopped")
 
-    async def _watch(self, application: Application) -> None:
+    async def _watch(self, application: Application, broker: Broker) -> None:
         """Run the watchdog, unless the operator does not want one."""
         if not self._settings.worker.stall_timeout_s:
             return
-        source, app = application.table.source, application.faust
-        broker = Broker(self._settings.kafka, source.topic, source.partitions)
+        topic, app = application.table.source.topic, application.faust
 
         def progress() -> Progress:
             if not application.recovered:
                 return Progress(None)
-            owned = owned_partitions(app, source.topic)
-            return Progress({partition: committed_offset(app, source.topic, partition) for partition in owned})
+            owned = owned_partitions(app, topic)
+            return Progress({partition: committed_offset(app, topic, partition) for partition in owned})
 
-        timeout_s = self._settings.worker.stall_timeout_s
-        await Watchdog(broker, source.topic, source.topic_id, progress, timeout_s).run()
+        await Watchdog(broker, progress, self._settings.worker.stall_timeout_s).run()
 
     async def _run_faust(self, app: faust.App, controls: ControlReader) -> None:
         """Start the application, which takes until its table is recovered, and return when it has stopped."""

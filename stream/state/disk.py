@@ -19,8 +19,8 @@ FORMAT = 1
 SESSION, SEEN, NOTE, PROGRESS = b"s", b"t", b"n", b"p"
 # Looking at a session that may leave costs a read: 5 us.
 EXPIRE_AT_MOST = 1_000
-# Sessions whose size is remembered between their reading and their writing.
-REMEMBERED = 100_000
+# Sessions whose size is remembered between their reading and their writing: more than are in hand at once.
+REMEMBERED = 8_192
 
 
 class Progress(msgspec.Struct, array_like=True):
@@ -65,9 +65,9 @@ class DiskStates:
         self._seen = prefix + SEEN
         self._note = prefix + NOTE
         self.notes = dict(database.items(self._note))
-        # How large states were when they were read last, 0 for those that were not there: what is written has been
-        # read before, and to read it again to count sessions and bytes would cost as much as to write it.
-        self._sizes: dict[bytes, int] = {}
+        # What is written has been read before; to read it again, to count sessions and bytes, would cost as much as to
+        # write it.
+        self._sizes = Sizes()
         # Before this bucket there is none; deleted keys make a search from the start slow until they are compacted.
         self._first_bucket = 0
         # While the changelog is read: what it says, not written yet, and the sessions that were deleted.
@@ -75,7 +75,7 @@ class DiskStates:
         self._graves: dict[bytes, int] = {}
 
     def __len__(self) -> int:
-        return self._progress.count
+        return max(0, self._progress.count)
 
     def __contains__(self, key: bytes) -> bool:
         return self.get(key) is not None
@@ -87,7 +87,7 @@ class DiskStates:
 
     @property
     def state_bytes(self) -> int:
-        """Bytes of all states, before compression; about, where a state was written without having been read."""
+        """Bytes of all states, before compression; about."""
         return self._progress.state_bytes
 
     def newest_offset(self) -> int:
@@ -97,9 +97,7 @@ class DiskStates:
     def get(self, key: bytes) -> bytes | None:
         """Return the session's state."""
         state = self._database.get(self._session + key)
-        if len(self._sizes) >= REMEMBERED:
-            self._sizes.clear()
-        self._sizes[key] = 0 if state is None else len(state)
+        self._sizes.note(key, 0 if state is None else len(state))
         return state
 
     def store(self, changes: Mapping[bytes, Stored], changelog_offset: int | None = None) -> None:
@@ -213,21 +211,21 @@ class DiskStates:
         # Listed without a look at where it was listed before: `expired` sorts out what is not true any more.
         batch.put(self._listing(bucket, key), b"")
         self._first_bucket = min(self._first_bucket, bucket)
-        size = self._sizes.get(key)
+        size = self._sizes.of(key)
         if size is not None:
             progress.count += size == 0
             progress.state_bytes += len(stored.state) - size
-            self._sizes[key] = len(stored.state)
+            self._sizes.note(key, len(stored.state))
         progress.watermark_ms = max(progress.watermark_ms, stored.seen_ms)
         progress.newest = max(progress.newest, stored.applied_offset)
 
     def _delete(self, batch: Any, key: bytes) -> None:
         """Delete a session that was read; its listings find out by themselves."""
         batch.delete(self._session + key)
-        if size := self._sizes.get(key):
+        if size := self._sizes.of(key):
             self._progress.count -= 1
             self._progress.state_bytes -= size
-            self._sizes[key] = 0
+            self._sizes.note(key, 0)
 
     def _write(self, batch: Any, changelog_offset: int | None) -> None:
         progress = self._progress
@@ -236,3 +234,25 @@ class DiskStates:
         progress.written_s = time.time()
         batch.put(self._progress_key, msgspec.msgpack.encode(progress))
         self._database.write(batch)
+
+
+class Sizes:
+    """How large states were when they were read or written last, 0 for those that were not there; a while ago only.
+
+    One thread reads states while another writes; a size may be missed, and the figures be off by a session.
+    """
+
+    def __init__(self) -> None:
+        self._sizes: dict[bytes, int] = {}
+        self._older: dict[bytes, int] = {}
+
+    def note(self, key: bytes, size: int) -> None:
+        """Remember a size, for as long as `REMEMBERED` others are noted at least."""
+        if len(self._sizes) >= REMEMBERED:
+            self._older, self._sizes = self._sizes, {}
+        self._sizes[key] = size
+
+    def of(self, key: bytes) -> int | None:
+        """Return a size, None where it is not known any more."""
+        size = self._sizes.get(key)
+        return self._older.get(key) if size is None else size

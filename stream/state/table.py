@@ -9,7 +9,7 @@ needs.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import faust
@@ -60,6 +60,7 @@ class SessionTable(faust.Table):  # type: ignore[misc]
     Args:
         app: the Faust application.
         source: where the clicks come from.
+        check_source: raises where that is not the same topic any more; None where nobody can tell.
         stores: where the sessions are kept.
         silence_ms: how long before its partition's watermark a session must have been seen last, to leave.
         metrics: gets the recovery's figures.
@@ -74,6 +75,7 @@ class SessionTable(faust.Table):  # type: ignore[misc]
         app: faust.App,
         *,
         source: Source,
+        check_source: Callable[[], Awaitable[None]] | None,
         stores: Stores,
         silence_ms: float,
         metrics: Metrics,
@@ -82,6 +84,7 @@ class SessionTable(faust.Table):  # type: ignore[misc]
     ) -> None:
         super().__init__(app, **options)
         self.source = source
+        self.check_source = check_source
         self.stores = stores
         self.silence_ms = int(silence_ms)
         self.metrics = metrics
@@ -144,6 +147,9 @@ class SessionTable(faust.Table):  # type: ignore[misc]
 
     async def recovery_ends(self, owned: set[int]) -> None:
         """Faust has read the changelog of the partitions that this worker owns."""
+        if self.check_source is not None:
+            # Partitions also change hands because the topic has gone, and then its committed offsets have gone too.
+            await self.check_source()
         self.forget(set(self.shards) - owned)
         for partition in owned:
             self.shard(partition).recovered()

@@ -13,7 +13,6 @@ from stream.contract.dead_letter import TRUNCATED_FROM, Cause, read_cause
 from stream.contract.specs import changelog_name
 from stream.errors import Defect, PublishError, TopicError
 from stream.metrics import STAGES
-from stream.pipeline.pipeline import INLINE_EVENTS
 from stream.settings import Settings
 from stream.state.table import APPLIED_OFFSET_HEADER, MARKER_KEY
 from tests.stream.bench import CHANGELOG, MINUTE_MS, NOW_MS, Bench, click, many_turns, until
@@ -299,11 +298,12 @@ async def test_no_more_is_taken_when_enough_is_on_its_way(bench: Bench, monkeypa
     assert len(bench.wire.lists) == 5
 
 
-async def test_a_large_batch_is_computed_beside_the_loop(bench: Bench) -> None:
+async def test_a_large_batch_is_computed_beside_the_loop(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     await bench.begin()
     gate = threading.Event()
     bench.application.pipeline._executor.submit(gate.wait)
-    large = [bench.record(click(n, f"s{n}"), offset=n + 1) for n in range(INLINE_EVENTS + 1)]
+    monkeypatch.setattr("stream.pipeline.pipeline.INLINE_S", 0.0)
+    large = [bench.record(click(n, f"s{n}"), offset=n + 1) for n in range(20)]
     accepting = asyncio.create_task(bench.accept(large))
     await many_turns()
     assert (accepting.done(), bench.wire.sent) == (False, [])
@@ -330,11 +330,14 @@ async def test_without_a_heartbeat_nothing_is_produced_and_with_one_again_it_goe
     assert bench.finished[0] == 3
 
 
-async def test_what_was_computed_while_the_heartbeats_stopped_is_not_produced(bench: Bench) -> None:
+async def test_what_was_computed_while_the_heartbeats_stopped_is_not_produced(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await bench.begin()
     gate = threading.Event()
     bench.application.pipeline._executor.submit(gate.wait)
-    large = [bench.record(click(n, f"s{n}"), offset=n + 1) for n in range(INLINE_EVENTS + 1)]
+    monkeypatch.setattr("stream.pipeline.pipeline.INLINE_S", 0.0)
+    large = [bench.record(click(n, f"s{n}"), offset=n + 1) for n in range(20)]
     accepting = asyncio.create_task(bench.accept(large))
     await many_turns()
     bench.inlet.lose_heartbeats()
@@ -347,11 +350,14 @@ async def test_what_was_computed_while_the_heartbeats_stopped_is_not_produced(be
     assert len(bench.wire.lists) == len(large)
 
 
-async def test_what_was_computed_while_the_partitions_went_is_dropped(bench: Bench) -> None:
+async def test_what_was_computed_while_the_partitions_went_is_dropped(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await bench.begin()
     gate, ours = threading.Event(), True
     bench.application.pipeline._executor.submit(gate.wait)
-    large = [bench.record(click(n, f"s{n}"), offset=n + 1) for n in range(INLINE_EVENTS + 1)]
+    monkeypatch.setattr("stream.pipeline.pipeline.INLINE_S", 0.0)
+    large = [bench.record(click(n, f"s{n}"), offset=n + 1) for n in range(20)]
     accepting = asyncio.create_task(bench.accept(large, lambda: ours))
     await many_turns()
     ours = False
