@@ -49,7 +49,11 @@ SYSTEMS = {
     "quix_5s": System("quix_app", "changelog__{group}--{clicks}--default", ("0",)),
     "faust": System("faust_stock", "{group}-states-changelog"),
     "confluent": System("confluent_loop", "{group}-changelog"),
+    "aiokafka": System("aiokafka_loop", "{group}-changelog", ("aiokafka",)),
+    "aiokafka_librdkafka": System("aiokafka_loop", "{group}-changelog", ("librdkafka",)),
 }
+# Those that nobody makes a changelog for.
+OWN_CHANGELOG = ("confluent", "aiokafka", "aiokafka_librdkafka")
 # Other values of settings than their defaults, measured once each in every repeat.
 VARIANTS: tuple[tuple[str, Any], ...] = (
     ("kafka.compression", "none"),
@@ -148,7 +152,7 @@ class Bench:
         group = new_name(system)
         output = self._topics.create(f"{group}-output")
         changelog = self._changelog(system, group)
-        if system == "confluent":
+        if system in OWN_CHANGELOG:
             self._topics.create(changelog)
         python = self._quix if system.startswith("quix") else sys.executable
         command = [python, "-m", f"tests.benchmarks.systems.{SYSTEMS[system].module}"]

@@ -14,7 +14,8 @@ NAMES = {
     "quix_5s": "Quix Streams, a checkpoint every 5 s (its default)",
     "faust": "Faust, stock, event by event",
     "confluent": "bare confluent-kafka loop",
-    "echo": "echo",
+    "aiokafka": "bare aiokafka loop",
+    "aiokafka_librdkafka": "bare loop, aiokafka reads, librdkafka writes",
 }
 HEAD = """\
 # Benchmarks
