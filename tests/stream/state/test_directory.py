@@ -231,3 +231,12 @@ def test_the_settings_say_where_sessions_are(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "rocksdict", None)
     with pytest.raises(WrongUse, match=r"needs rocksdict, which is not installed here; .*\[rocksdb\]"):
         open_stores(worker, CHANGELOG, None, SILENCE_MS)
+
+
+def test_sizes_are_remembered_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "REMEMBERED", 10)
+    sizes = disk.Sizes()
+    for n in range(1_000):
+        sizes.note(b"%d" % n, n)
+        assert all(sizes.of(b"%d" % m) == m for m in range(max(0, n - 9), n + 1))
+        assert all(sizes.of(b"%d" % m) is None for m in range(n - 19))
