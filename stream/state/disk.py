@@ -26,7 +26,8 @@ REMEMBERED = 8_192
 class Progress(msgspec.Struct, array_like=True):
     """What is known of a partition as a whole; written with every change.
 
-    `offset` is up to where its changelog is in here (-1: it must be read whole), `written_s` the clock's time.
+    `offset` is up to where its changelog is in here (-1: it must be read whole), `written_s` the clock's time. Before
+    the listing `looked_to` there is none: to find that out anew would mean to go over all that were ever deleted.
     """
 
     format: int = FORMAT
@@ -37,6 +38,7 @@ class Progress(msgspec.Struct, array_like=True):
     count: int = 0
     state_bytes: int = 0
     written_s: float = 0.0
+    looked_to: bytes = b""
 
 
 def prefix_of(partition: int) -> bytes:
@@ -68,8 +70,6 @@ class DiskStates:
         # What is written has been read before; to read it again, to count sessions and bytes, would cost as much as to
         # write it.
         self._sizes = Sizes()
-        # Before this bucket there is none; deleted keys make a search from the start slow until they are compacted.
-        self._first_bucket = 0
         # While the changelog is read: what it says, not written yet, and the sessions that were deleted.
         self._pending: dict[bytes, Stored | None] = {}
         self._graves: dict[bytes, int] = {}
@@ -112,8 +112,10 @@ class DiskStates:
         batch, gone = new_batch(), 0
         for key, applied_offset in expired:
             state = self.get(key)
-            if state is not None and decode_state(state).applied_offset <= applied_offset:
+            decoded = None if state is None else decode_state(state)
+            if decoded is not None and decoded.applied_offset <= applied_offset:
                 self._delete(batch, key)
+                batch.delete(self._seen + self._listing(decoded.seen_ms, key))
                 gone += 1
         self._write(batch, changelog_offset)
         return gone
@@ -162,40 +164,36 @@ class DiskStates:
         """Return sessions last seen before that event time, each with its applied offset."""
         found: list[tuple[bytes, int]] = []
         stale = new_batch()
-        end = silent_since_ms // self._bucket_ms
-        staying = end
-        for looked, (bucket, key) in enumerate(self._listed(end)):
+        end = _number(silent_since_ms // self._bucket_ms)
+        staying = None
+        for looked, listing in enumerate(self._listings(end)):
             if looked >= min(limit, EXPIRE_AT_MOST):
-                staying = min(staying, bucket)
                 break
+            key = listing[8:]
             state = self._database.get(self._session + key)
             decoded = None if state is None else decode_state(state)
-            if decoded is None or self._bucket(decoded.seen_ms) != bucket:
-                stale.delete(self._listing(bucket, key))
+            if decoded is None or self._listing(decoded.seen_ms, key) != listing:
+                stale.delete(self._seen + listing)
                 continue
-            staying = min(staying, bucket)
+            staying = staying or listing
             if decoded.applied_offset < committed:
                 found.append((key, decoded.applied_offset))
-        self._first_bucket = max(self._first_bucket, staying)
+        else:
+            listing = end
+        self._progress.looked_to = max(self._progress.looked_to, staying or listing)
         if len(stale):
-            self._database.write(stale)
+            self._write(stale, None)
         return found
 
-    def _listed(self, end: int) -> Iterable[tuple[int, bytes]]:
-        """Give what is listed in the buckets before `end`, oldest first."""
-        if self._first_bucket >= end:
-            return
-        for at, _ in self._database.items(self._seen, self._first_bucket.to_bytes(8)):
-            bucket = int.from_bytes(at[:8])
-            if bucket >= end:
+    def _listings(self, end: bytes) -> Iterable[bytes]:
+        """Give the listings before `end`, oldest first."""
+        for listing, _ in self._database.items(self._seen, self._progress.looked_to):
+            if listing >= end:
                 return
-            yield bucket, at[8:]
+            yield listing
 
-    def _bucket(self, seen_ms: int) -> int:
-        return max(0, seen_ms // self._bucket_ms)
-
-    def _listing(self, bucket: int, key: bytes) -> bytes:
-        return self._seen + bucket.to_bytes(8) + key
+    def _listing(self, seen_ms: int, key: bytes) -> bytes:
+        return _number(seen_ms // self._bucket_ms) + key
 
     def _applied(self, key: bytes) -> int:
         """Return a session's applied offset as far as the changelog was read, -1 where there is no such session."""
@@ -206,11 +204,12 @@ class DiskStates:
         return -1 if state is None else decode_state(state).applied_offset
 
     def _put(self, batch: Any, key: bytes, stored: Stored) -> None:
-        progress, bucket = self._progress, self._bucket(stored.seen_ms)
+        progress, listing = self._progress, self._listing(stored.seen_ms, key)
         batch.put(self._session + key, stored.state)
         # Listed without a look at where it was listed before: `expired` sorts out what is not true any more.
-        batch.put(self._listing(bucket, key), b"")
-        self._first_bucket = min(self._first_bucket, bucket)
+        batch.put(self._seen + listing, b"")
+        if listing < progress.looked_to:
+            progress.looked_to = listing
         size = self._sizes.of(key)
         if size is not None:
             progress.count += size == 0
@@ -220,7 +219,7 @@ class DiskStates:
         progress.newest = max(progress.newest, stored.applied_offset)
 
     def _delete(self, batch: Any, key: bytes) -> None:
-        """Delete a session that was read; its listings find out by themselves."""
+        """Delete a session that was read; `expired` finds out about its listings."""
         batch.delete(self._session + key)
         if size := self._sizes.of(key):
             self._progress.count -= 1
@@ -234,6 +233,10 @@ class DiskStates:
         progress.written_s = time.time()
         batch.put(self._progress_key, msgspec.msgpack.encode(progress))
         self._database.write(batch)
+
+
+def _number(bucket: int) -> bytes:
+    return max(0, bucket).to_bytes(8)
 
 
 class Sizes:
