@@ -1,5 +1,6 @@
 # What a user runs: `make demo` and `make test`. Everything is installed in .venv, from locked versions.
 #   ARGS="..."          options for the program behind the target (`nextclick demo`, pytest, uv pip compile)
+#   ROUNDS=100 SEED=7   of `make chaos`; `make fuzz` takes EVENTS=1000000 and SEED
 #   TORCH_BACKEND=cpu   torch's CPU build (200 MB) instead of the registry's (5 GB of CUDA libraries on Linux)
 #   PYTHON=python3.12   the Python to make .venv with, 3.11 or newer
 
@@ -11,6 +12,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 TORCH_BACKEND ?=
 ARGS ?=
+ROUNDS ?= 10
+EVENTS ?= 100000
+SEED ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,7 +32,7 @@ BENCHMARKS := framework pipeline latency recovery memory
 QUIX := build/benchmarks/cache/quix
 QUIX_STAMP := $(QUIX)/.installed
 
-.PHONY: help install demo test acceptance lint docs lock clean bench $(BENCHMARKS:%=bench-%)
+.PHONY: help install demo test acceptance chaos fuzz lint docs lock clean bench $(BENCHMARKS:%=bench-%)
 
 help:  ## Show this list.
 	@echo 'make TARGET [ARGS="..."] [TORCH_BACKEND=cpu] [PYTHON=python3.12]'
@@ -44,6 +48,12 @@ acceptance: $(TEST_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Run the demo at fu
 
 test: lint  ## Install, then run every check and the whole test suite.
 	@$(BIN)/pytest $(ARGS)
+
+chaos: $(TEST_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Kill, freeze and starve workers and brokers under load; nothing may be lost.
+	@$(BIN)/python -m tests.end_to_end.chaos --rounds $(ROUNDS) $(SEED:%=--seed %) $(ARGS)
+
+fuzz: $(TEST_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Send what nobody should send between valid clicks; each must get its due.
+	@$(BIN)/python -m tests.end_to_end.fuzz --events $(EVENTS) $(SEED:%=--seed %) $(ARGS)
 
 lint: $(TEST_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Check style, types and the arrows between the packages.
 	@$(BIN)/ruff check .

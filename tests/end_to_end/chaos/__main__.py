@@ -6,6 +6,7 @@ python -m tests.end_to_end.chaos --stock --rounds 20    # a plain Faust program 
 """
 
 import argparse
+import dataclasses
 import itertools
 import logging
 import random
@@ -33,6 +34,8 @@ def main() -> int:
     names = _fault_names(arguments.faults, stock=arguments.stock)
     seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
     rounds = _chosen(plans(seed, names), arguments.rounds, arguments.only)
+    if arguments.stock:  # it has neither
+        rounds = [dataclasses.replace(plan, store="memory", static=False) for plan in rounds]
     keep = arguments.keep or Path(tempfile.mkdtemp(prefix="nextclick-chaos-"))
     print(f"chaos seed={seed} faults={','.join(names)} logs={keep}", flush=True)
     outcomes: list[Outcome] = []

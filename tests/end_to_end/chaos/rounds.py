@@ -22,7 +22,7 @@ from tests.end_to_end.chaos.verdict import Found, Verdict
 WITHIN_S = 2.0
 FLOW_AGAIN_S = 90.0
 SETTLE_S = 1.0
-LEAST_CLICKS_PER_S = 500.0
+LEAST_RATE = 500 / 650
 
 
 @dataclass
@@ -119,7 +119,7 @@ def _examine(service: Deployment, outcome: Outcome, flowing_ms: int) -> None:
     began_ms = min(record.timestamp_ms for record in clicks)
     outcome.clicks = len(clicks)
     outcome.clicks_per_s = 1000 * len(clicks) / (ending_ms - began_ms)
-    if outcome.clicks_per_s < LEAST_CLICKS_PER_S:
+    if outcome.clicks_per_s < LEAST_RATE * service.rate:
         verdict.add(judged.SLOW, f"{outcome.clicks_per_s:.0f} clicks/s; the round says nothing")
     acknowledged = sum(report["acknowledged"] for report in service.reports)
     if acknowledged > len(clicks):

@@ -39,6 +39,7 @@ def create_app(settings: Settings, recommender: Recommender) -> faust.App:
         value_serializer="raw",
         broker_session_timeout=worker.session_timeout_s,
         broker_heartbeat_interval=worker.heartbeat_interval_s,
+        broker_commit_interval=worker.commit_interval_s,
     )
     raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
     clicks = app.topic(topics.clicks, allow_empty=True, **raw)
