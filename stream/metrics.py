@@ -25,6 +25,8 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 STAGES = ("decode", "state", "process", "emit", "changelog")  # serving's encode and search are parts of process
 OUTCOMES = ("served", "dead_letter", "duplicate", "replayed", "superseded", "too_old")
 PREQUENTIAL_K = (1, 5, 10, 20)
+# Producers' clocks differ from the broker's by less than this where anybody keeps them.
+CLOCKS_DIFFER_MS = 5_000
 
 
 class Metrics:
@@ -56,6 +58,10 @@ class Metrics:
         self.lists = counter("lists_total", "Lists published, by what made them.", ["source"])
         self.misrouted = counter(
             "misrouted_keys_total", "Sessions first seen in another partition than murmur2 of their key gives."
+        )
+        self.ahead = counter(
+            "clock_ahead_clicks_total",
+            "Clicks with a list whose own time lies more than five seconds ahead of the broker's.",
         )
         self.expired = counter("expired_sessions_total", "Sessions that left the table after their gap.")
         self.latency = FastHistogram(
@@ -105,6 +111,8 @@ class Metrics:
         times = [answer.record.timestamp_ms for answer in answers]
         self.latency.observe_all([max(0.0, at - time_ms / 1000) for time_ms in times if time_ms >= 0])
         self.age.observe_all([max(0.0, at - answer.click.timestamp_ms / 1000) for answer in answers])
+        by_clicks = (answer.click.timestamp_ms - CLOCKS_DIFFER_MS for answer in answers)
+        self.ahead.inc(sum(0 <= got_ms < sent_ms for got_ms, sent_ms in zip(times, by_clicks, strict=True)))
         for source, count in Counts(answer.source for answer in answers).items():
             self.lists.labels(source).inc(count)
         for reason, count in Counts(dead.reason for dead in outcome.dead).items():

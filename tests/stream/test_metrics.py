@@ -2,8 +2,10 @@ import re
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from serving.events import Click
 from serving.process import Hit
 from stream.metrics import Metrics
+from stream.pipeline.compute import Answer, Incoming, Outcome
 
 UNITS = ("_seconds", "_bytes", "_events", "_entries", "_total", "_info")
 
@@ -21,6 +23,15 @@ def test_two_registries_count_apart() -> None:
     one.misrouted.inc()
     assert one.registry.get_sample_value("nextclick_stream_misrouted_keys_total") == 1
     assert other.registry.get_sample_value("nextclick_stream_misrouted_keys_total") == 0
+
+
+def test_clicks_whose_clock_is_ahead_of_the_brokers_are_counted() -> None:
+    metrics, outcome = Metrics(), Outcome()
+    for broker_ms, click_ms in [(1_000, 6_000), (1_000, 6_001), (1_000, 10**15), (9_000, -5), (-1, 10**15)]:
+        record = Incoming(0, 0, broker_ms, b"s", b"", ())
+        outcome.answers.append(Answer(record, Click("e", "s", "i", click_ms), "encoder", b""))
+    metrics.count_batch([], outcome, 1.0)
+    assert metrics.registry.get_sample_value("nextclick_stream_clock_ahead_clicks_total") == 2
 
 
 def test_prequential_counts_give_hit_rate_and_mrr() -> None:
