@@ -43,8 +43,8 @@ class System(NamedTuple):
 NULL_WORKER = "tests.benchmarks.systems.null_worker"
 SYSTEMS = {
     "nextclick": System("null_worker", "{group}-sessions-changelog"),
-    # A checkpoint as often as nextclick's largest batch, so that it writes as many states as the others ...
-    "quix": System("quix_app", "changelog__{group}--{clicks}--default", ("256",)),
+    # A checkpoint so often that it writes about as many states as nextclick does ...
+    "quix": System("quix_app", "changelog__{group}--{clicks}--default", ("1024",)),
     # ... and as Quix comes, every five seconds: of a session that changes ten times in between one state is written.
     "quix_5s": System("quix_app", "changelog__{group}--{clicks}--default", ("0",)),
     "faust": System("faust_stock", "{group}-states-changelog"),
@@ -59,8 +59,8 @@ VARIANTS: tuple[tuple[str, Any], ...] = (
     ("kafka.compression", "none"),
     ("kafka.compression", "zstd"),
     ("kafka.linger_ms", 5),
-    ("worker.batch_max_events", 64),
-    ("worker.batch_max_events", 1024),
+    ("worker.batch_max_events", 128),
+    ("worker.batch_max_events", 2048),
 )
 
 

@@ -57,15 +57,15 @@ class Topics:
         found = self._admin.list_group_offsets({group: partitions_of(name)})[group]
         return sum(max(0, offset.offset) for offset in found.values())
 
-    def mean_bytes(self, name: str, records: int = 50_000) -> int:
-        """Return the mean size of a topic's newest values, 0 where there are none."""
+    def mean_bytes(self, name: str) -> int:
+        """Return the mean size of a topic's values, 0 where there are none."""
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": new_name("sizes")})
         sizes: list[int] = []
         for number in range(PARTITIONS):
             partition = TopicPartition(name, number)
             first, end = consumer.get_watermark_offsets(partition)
-            consumer.assign([TopicPartition(name, number, max(first, end - records // PARTITIONS))])
-            left = end - max(first, end - records // PARTITIONS)
+            consumer.assign([TopicPartition(name, number, first)])
+            left = end - first
             while left > 0 and (found := consumer.consume(min(left, 1000), 5)):
                 left -= len(found)
                 sizes += [len(message.value() or b"") for message in found]
