@@ -25,6 +25,7 @@ from stream.state.table import SessionTable, Source
 from stream.transport.credentials import credentials
 from stream.transport.link import Link
 from stream.transport.producer import producer_options
+from stream.transport.recovery import TableManager
 from stream.transport.work import Work
 
 
@@ -105,7 +106,7 @@ def create_app(
         # At once: Faust would go on with what the error is about before anybody else gets a turn.
         pipeline.abandon(failure.error)
 
-    app = App(settings.worker.app_id, **faust_settings(settings), Table=SessionTable)
+    app = App(settings.worker.app_id, **faust_settings(settings), Table=SessionTable, TableManager=TableManager)
     app.fetch_max_wait_ms = settings.kafka.fetch_max_wait_ms
     app.producer_options = producer_options(settings.kafka)
     app.on_failure = fail

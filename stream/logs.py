@@ -5,7 +5,7 @@ import sys
 import time
 
 # Faust tells of every step of a rebalance in tables; aiokafka says sixty times a second that a broker is away.
-TALKATIVE = ("faust", "mode", "aiokafka", "kafka", "faiss")
+TALKATIVE = ("faust", "mode", "aiokafka", "kafka", "librdkafka", "faiss")
 SAY_AGAIN_AFTER_S = 10.0
 
 

@@ -42,6 +42,8 @@ from stream.transport.producer import OffsetReceipt, Outgoing, Receipt
 
 # Looking for expired sessions costs little, but not nothing for each batch of one click.
 EXPIRE_EVERY_S = 1.0
+# A partition that gives so many at once has more of them.
+EXPIRE_MORE_ABOVE = 500
 # Events that may be on their way at once: what a rebalance waits for, and what is read again after a crash.
 MAX_IN_FLIGHT = 4_096
 # A batch that takes no longer than this is computed in the loop: two threads that want the interpreter cost each other
@@ -367,11 +369,14 @@ class Pipeline:
         """
         if time.monotonic() - self._expired_at < EXPIRE_EVERY_S:
             return
-        self._expired_at = time.monotonic()
+        more = False
         for partition, shard in self._table.shards.items():
             found = self._table.expired(shard, self._link.committed(partition))
+            more |= len(found) >= EXPIRE_MORE_ABOVE
             if silent := [(key, applied) for key, applied in found if (partition, key) not in self._airspace]:
                 yield Expired(partition, silent)
+        if not more:  # else it is looked again with the next write
+            self._expired_at = time.monotonic()
 
     @contextlib.contextmanager
     def _hurry(self) -> Iterator[None]:

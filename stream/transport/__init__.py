@@ -5,6 +5,7 @@
 - `consumer`: from fetched records to finished work to committed offsets, batch by batch
 - `membership`: how sure a worker may be that its partitions are still its own
 - `producer`: librdkafka writes, and each record has its own delivery report
+- `recovery`: a table's recovery that outlasts a broker which is away
 - `offsets`: what Faust's consumer knows and keeps to itself
 
 Everything here leans on names that Faust does not promise to keep; its version is pinned for that.

@@ -34,7 +34,7 @@ class Broker:
     def __init__(self, kafka: KafkaSettings, topic: str, partitions: int, topic_id: str | None) -> None:
         options = {**librdkafka_security(kafka), "bootstrap.servers": ",".join(kafka.servers)}
         # Its threads say every second that a broker is away, which the worker has said already.
-        self._client = AdminClient({**options, "log_level": 0, "logger": LOG})
+        self._client = AdminClient({**options, "log_level": 0})
         self._partitions = partitions
         self._topic_id = topic_id
         self.topic = topic

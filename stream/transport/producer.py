@@ -22,7 +22,7 @@ from stream.transport.credentials import librdkafka_security
 # How often it is looked whether reports have come, while some are waited for. Nobody who waits for a list waits for
 # them.
 PUMP_S = 0.005
-LOG = logging.getLogger(__name__)
+LOG = logging.getLogger("librdkafka")
 
 Headers = Sequence[tuple[str, bytes | None]]
 

@@ -209,7 +209,7 @@ def test_a_broker_that_dies_and_comes_back_is_waited_for(new_service: NewService
             report.get(timeout=30)
         service.disconnect()
         kafka.kill()
-        wait_for(lambda: "Connect call failed" in worker.output)
+        wait_for(lambda: "Connection refused" in worker.output)
         kafka.start()
         service.send_clicks(clicks[1_000:])
         assert by_id(service.read_lists(clicks)) == expected(clicks, service.bundle)
