@@ -1,3 +1,4 @@
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from stream.metrics import Metrics
 from stream.settings import Settings
 from stream.state.table import Source
 from tests.stream.bench import Bench, Inlet, Wire
+from tests.stream.simulation.world import World
 from tests.tiny_bundle import write_tiny_bundle
 
 
@@ -50,3 +52,20 @@ def new_bench(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 @pytest.fixture
 def bench(new_bench: Callable[..., Bench]) -> Bench:
     return new_bench()
+
+
+@pytest.fixture(scope="session")
+def recommender(tiny_bundle: Bundle) -> Recommender:
+    return Recommender(tiny_bundle, Settings().serving)
+
+
+@pytest.fixture
+def new_world(recommender: Recommender) -> Iterator[Callable[..., World]]:
+    """Begin a simulation: `new_world(partitions=2, worker={...})`; it ends with the test, or when the next begins."""
+    with contextlib.ExitStack() as stack:
+
+        def make(partitions: int = 2, **settings: Any) -> World:
+            stack.close()
+            return stack.enter_context(World(recommender, partitions, **settings).running())
+
+        yield make
