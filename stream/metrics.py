@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
 from serving.process import Hit
+from stream.contract.incoming import Incoming
 from stream.histogram import FastHistogram
-from stream.pipeline.compute import Incoming, Outcome
+from stream.pipeline.compute import Outcome
 
 # Around the objective of a few milliseconds; what waits longer than seconds waited for a worker, not for its work.
 LATENCY_BUCKETS_S = (

@@ -14,19 +14,9 @@ from serving.process import EVERY, Hit, Mode, Processed, Sourced, process
 from serving.recommender import Recommender
 from serving.session import SessionState, decode_state, encode_state
 from stream.contract import reasons
-from stream.contract.codecs import Headers, decode_record, is_misrouted
+from stream.contract.codecs import decode_record, is_misrouted
+from stream.contract.incoming import Incoming
 from stream.state.partition import Stored
-
-
-class Incoming(msgspec.Struct, frozen=True, gc=False):
-    """A record of the clicks topic as Kafka gave it. `timestamp_ms` is the broker's, negative where there is none."""
-
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
 
 
 class Dead(msgspec.Struct, frozen=True, gc=False):

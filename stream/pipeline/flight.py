@@ -2,8 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
+from stream.contract.incoming import Incoming
 from stream.pipeline.compute import Outcome
 from stream.state.partition import Stored
 
@@ -19,7 +19,7 @@ class Flight:
 
     __slots__ = ("arrived_at", "count", "ends", "outcome", "records")
 
-    def __init__(self, records: Sequence[Any], outcome: Outcome) -> None:
+    def __init__(self, records: Sequence[Incoming], outcome: Outcome) -> None:
         self.records = records
         self.outcome = outcome
         self.count = len(records)

@@ -21,13 +21,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from serving.control import Control
 from serving.errors import StateError
+from stream.contract.incoming import Incoming
 from stream.errors import BrokerError, PublishError, TopicError, as_sentence, place_of
 from stream.metrics import Metrics
-from stream.pipeline.compute import Computer, Incoming, Outcome
+from stream.pipeline.compute import Computer, Outcome
 from stream.pipeline.flight import Airspace, Flight, Place, newest_states
 from stream.pipeline.notes import Notes
 from stream.pipeline.overload import Overload
@@ -134,7 +135,7 @@ class Pipeline:
 
     # --- what the transport asks
 
-    async def accept(self, records: Sequence[Any], still_ours: Callable[[], bool]) -> None:
+    async def accept(self, records: Sequence[Incoming], still_ours: Callable[[], bool]) -> None:
         """Compute a batch and hand its lists to Kafka; return when the next batch may come."""
         try:
             await self._accept(records, still_ours)
@@ -166,14 +167,13 @@ class Pipeline:
 
     # --- a batch
 
-    async def _accept(self, records: Sequence[Any], still_ours: Callable[[], bool]) -> None:
+    async def _accept(self, records: Sequence[Incoming], still_ours: Callable[[], bool]) -> None:
         if not await self._may_go_on(still_ours):
             return
-        incoming = [_incoming(record) for record in records]
-        if not self._attempts.free({record.partition for record in incoming}):
-            incoming = await self._take_care(incoming, still_ours)
-        if incoming and (outcome := await self._compute(incoming)) and await self._may_go_on(still_ours):
-            self._launch(Flight(incoming, outcome))
+        if not self._attempts.free({record.partition for record in records}):
+            records = await self._take_care(records, still_ours)
+        if records and (outcome := await self._compute(records)) and await self._may_go_on(still_ours):
+            self._launch(Flight(records, outcome))
 
     async def _compute(self, records: Sequence[Incoming]) -> Outcome:
         mode, wanted_since_ms = self._overload.plan()
@@ -403,7 +403,3 @@ class Pipeline:
         self._failed = True
         self._moved.set()
         self._on_failure(error)
-
-
-def _incoming(record: Any) -> Incoming:
-    return Incoming(record.partition, record.offset, record.timestamp, record.key, record.value, record.headers)

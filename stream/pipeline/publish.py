@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from stream.contract import reasons
 from stream.contract.dead_letter import TRUNCATED_FROM, Cause, dead_letter_headers
+from stream.contract.incoming import Incoming
 from stream.errors import PublishError
-from stream.pipeline.compute import Dead, Incoming, Outcome
+from stream.pipeline.compute import Dead, Outcome
 from stream.settings import TopicSettings
 from stream.transport.producer import Outgoing, Receipt
 

@@ -20,20 +20,36 @@ partition without one is sought to its start here.
 The empty set: aiokafka takes a call for records of no partitions for one of all (`Fetcher.fetched_records`, 0.14.0);
 Faust drops what it did not ask for, so the first records of a partition were never seen when two workers started within
 a second: measured on Kafka, 2,000 of 8,000 clicks.
+
+The records: aiokafka makes an object of eleven fields of each, 1.5 us; ours has those that are used.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+from aiokafka.consumer import fetcher
 from faust.transport.drivers import aiokafka as stock
 from mode import Service
 from mode.utils.futures import maybe_async
 
+from stream.contract.incoming import Incoming
 from stream.transport.membership import Membership
 
 TopicPartition = Any
-Records = Mapping[TopicPartition, list[Any]]
+Records = Mapping[TopicPartition, list[Incoming]]
+
+
+class _Records(fetcher.PartitionRecords):  # type: ignore[misc]
+    """The records of one fetch from one partition."""
+
+    def _consumer_record(self, tp: TopicPartition, record: Any) -> Incoming:
+        return Incoming(
+            tp.partition, record.offset, record.timestamp, record.key, record.value, record.headers, tp.topic
+        )
+
+
+fetcher.PartitionRecords = _Records
 
 
 class Connection(stock.AIOKafkaConsumerThread):  # type: ignore[misc]

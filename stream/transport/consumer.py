@@ -26,7 +26,9 @@ from typing import Any
 
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP
+from faust.types.tuples import ConsumerMessage
 
+from stream.contract.incoming import Incoming
 from stream.errors import TopicError
 from stream.transport.connection import Connection
 from stream.transport.work import Work
@@ -84,7 +86,7 @@ class Consumer(stock.Consumer):  # type: ignore[misc]
 
         # aiokafka asks for more as soon as it gets its turn: the next records travel while these are worked on.
         await asyncio.sleep(0)
-        clicks: list[Any] = []
+        clicks: list[Incoming] = []
         for tp, records in fetched.items():
             if tp not in active or not still_ours():
                 self._put_back(tp, records)
@@ -96,7 +98,7 @@ class Consumer(stock.Consumer):  # type: ignore[misc]
         if clicks:
             await self._work.accept(clicks, still_ours)
 
-    def _put_back(self, tp: Any, records: Sequence[Any]) -> None:
+    def _put_back(self, tp: Any, records: Sequence[Incoming]) -> None:
         """Let records be fetched again that came for a partition which is not read now, or no longer.
 
         aiokafka counts them as read. Where a seek to the committed offset is still to come, this changes nothing; where
@@ -105,7 +107,7 @@ class Consumer(stock.Consumer):  # type: ignore[misc]
         if tp in self.assignment():
             self._thread.seek(tp, records[0].offset)
 
-    def _check_order(self, tp: Any, records: Sequence[Any]) -> None:
+    def _check_order(self, tp: Any, records: Sequence[Incoming]) -> None:
         """See that offsets go on where they were; aiokafka goes back to the start of a topic that was made again."""
         expected, found = self._read_offset.get(tp), records[0].offset
         if expected is not None and found < expected:
@@ -122,14 +124,23 @@ class Consumer(stock.Consumer):  # type: ignore[misc]
             )
         self._read_offset[tp] = records[-1].offset + 1
 
-    async def _recover(self, tp: Any, records: Sequence[Any]) -> None:
+    async def _recover(self, tp: Any, records: Sequence[Incoming]) -> None:
         table = self.app.tables._changelogs[tp.topic]
         table.recover(records)
         recovery = self.app.tables.recovery
         if len(records) > 1:
             known = recovery.active_offsets.get(tp)
             recovery.active_offsets[tp] = max(-1 if known is None else known, records[-2].offset)
-        await self.callback(self._to_message(tp, records[-1]))
+        await self.callback(self._last_message(tp, records[-1]))
+
+    def _last_message(self, tp: Any, record: Incoming) -> ConsumerMessage:
+        timestamp_s, generation = record.timestamp_ms / 1000, self.app.consumer_generation_id
+        return ConsumerMessage(
+            *(tp.topic, tp.partition, record.offset, timestamp_s, 0, record.headers, record.key, record.value),
+            checksum=None,
+            tp=tp,
+            generation_id=generation,
+        )
 
     async def perform_seek(self) -> None:
         """Seek to the committed offsets, and go on from there."""

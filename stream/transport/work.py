@@ -1,7 +1,9 @@
 """What the transport asks of whoever works on the records that it reads."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
+
+from stream.contract.incoming import Incoming
 
 
 class Work(Protocol):
@@ -11,7 +13,7 @@ class Work(Protocol):
     most: int
     """Records in one batch at most."""
 
-    async def accept(self, records: Sequence[Any], still_ours: Callable[[], bool]) -> None:
+    async def accept(self, records: Sequence[Incoming], still_ours: Callable[[], bool]) -> None:
         """Take a batch; return when the next one may come. Offsets of a partition only grow.
 
         Where `still_ours` says no after a wait, the partitions have been given back and the batch must be dropped: it

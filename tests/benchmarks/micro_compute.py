@@ -22,7 +22,8 @@ from serving.control import Control
 from serving.events import Click, encode_click
 from serving.recommender import Recommender
 from serving.settings import ServingSettings
-from stream.pipeline.compute import Computer, Incoming
+from stream.contract.incoming import Incoming
+from stream.pipeline.compute import Computer
 from stream.state.partition import Stored
 from tests.benchmarks.systems.null_worker import NullRecommender
 from tests.tiny_bundle import tiny_contents

@@ -7,12 +7,12 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from aiokafka.structs import ConsumerRecord
 from confluent_kafka import KafkaError
 from faust.types import TP
 
 from serving.events import Click, encode_click
 from stream.app import Application
+from stream.contract.incoming import Incoming
 from stream.metrics import Metrics
 from stream.state.table import RESERVED
 from stream.transport.membership import Membership
@@ -146,13 +146,12 @@ class Bench(NamedTuple):
     def record(
         self, value: Click | bytes | None, offset: int, partition: int = 0, key: Any = None, **changes: Any
     ) -> Any:
-        """A record of the clicks as aiokafka gives it."""
+        """A record of the clicks as the transport gives it."""
         timestamp_ms = value.timestamp_ms if isinstance(value, Click) else 0
         if isinstance(value, Click):
             key, value = key or value.session_id.encode(), encode_click(value)
-        fields = {"topic": "clicks", "timestamp": timestamp_ms, "headers": (), **changes}
-        sizes = {"timestamp_type": 0, "checksum": None, "serialized_key_size": 0, "serialized_value_size": 0}
-        return ConsumerRecord(partition=partition, offset=offset, key=key, value=value, **sizes, **fields)
+        fields = {"timestamp_ms": timestamp_ms, "headers": (), "topic": "clicks", **changes}
+        return Incoming(partition=partition, offset=offset, key=key, value=value, **fields)
 
     async def accept(self, records: Sequence[Any], still_ours: Callable[[], bool] = lambda: True) -> None:
         """Hand a batch to the pipeline, as the transport does."""

@@ -4,8 +4,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from serving.events import Click
 from serving.process import Hit
+from stream.contract.incoming import Incoming
 from stream.metrics import Metrics
-from stream.pipeline.compute import Answer, Incoming, Outcome
+from stream.pipeline.compute import Answer, Outcome
 
 UNITS = ("_seconds", "_bytes", "_events", "_entries", "_total", "_info")
 

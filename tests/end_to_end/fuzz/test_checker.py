@@ -16,7 +16,8 @@ from serving.recommender import Recommender
 from serving.session import SessionState
 from serving.settings import ServingSettings
 from stream.contract.codecs import decode_record
-from stream.pipeline.compute import Dead, Incoming
+from stream.contract.incoming import Incoming
+from stream.pipeline.compute import Dead
 from stream.pipeline.publish import dead_letter
 from tests.end_to_end.chaos.topics import Record
 from tests.end_to_end.fuzz.checker import Checker

@@ -11,7 +11,8 @@ from serving.events import Click, encode_click
 from serving.process import Mode
 from serving.recommender import Recommender
 from serving.settings import ServingSettings
-from stream.pipeline.compute import Computer, Incoming, Outcome
+from stream.contract.incoming import Incoming
+from stream.pipeline.compute import Computer, Outcome
 from stream.state.partition import Stored
 
 Lists = dict[tuple[int, int], bytes]

@@ -199,7 +199,7 @@ async def test_a_session_in_two_partitions_is_two_sessions(bench: Bench) -> None
 
 
 async def test_a_record_without_a_brokers_timestamp_has_an_age_and_no_latency(bench: Bench) -> None:
-    await bench.serve([bench.record(click(1), offset=0, timestamp=-1)])
+    await bench.serve([bench.record(click(1), offset=0, timestamp_ms=-1)])
     assert bench.sample("event_to_recommendation_seconds_count") == 0
     assert bench.sample("event_age_seconds_count") == 1
 
