@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from stream.contract import reasons
 from stream.contract.dead_letter import TRUNCATED_FROM, Cause, dead_letter_headers
 from stream.contract.incoming import Incoming
@@ -49,12 +51,12 @@ def dead_letter(dead: Dead, source: str, topic: str) -> Outgoing:
     if _size(letter) <= LARGEST_DEAD_LETTER:
         return letter
     mark = (TRUNCATED_FROM, str(len(record.value or b"")).encode())
-    letter = letter._replace(headers=[*(letter.headers or []), mark])
-    if _size(letter._replace(value=None)) > LARGEST_DEAD_LETTER // 2:
-        letter = letter._replace(headers=[*dead_letter_headers([], cause), mark])
+    letter = replace(letter, headers=[*(letter.headers or []), mark])
+    if _size(replace(letter, value=None)) > LARGEST_DEAD_LETTER // 2:
+        letter = replace(letter, headers=[*dead_letter_headers([], cause), mark])
     key = letter.key and letter.key[: LARGEST_DEAD_LETTER // 2]
-    room = LARGEST_DEAD_LETTER - _size(letter._replace(key=key, value=None))
-    return letter._replace(key=key, value=letter.value and letter.value[:room])
+    room = LARGEST_DEAD_LETTER - _size(replace(letter, key=key, value=None))
+    return replace(letter, key=key, value=letter.value and letter.value[:room])
 
 
 def _size(record: Outgoing) -> int:

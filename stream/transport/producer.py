@@ -11,9 +11,10 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import confluent_kafka
+import msgspec
 from faust.transport.drivers.aiokafka import Producer as StockProducer
 
 from stream.settings import KafkaSettings
@@ -27,7 +28,7 @@ LOG = logging.getLogger("librdkafka")
 Headers = Sequence[tuple[str, bytes | None]]
 
 
-class Outgoing(NamedTuple):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """A record to be written. Without a partition (-1) the key decides, as in Java's clients."""
 
     topic: str
@@ -117,11 +118,11 @@ class Producer(StockProducer):  # type: ignore[misc]
 
         """
         produce = self._client.produce
-        for topic, key, value, partition, headers in records:
-            if headers:
-                produce(topic, value, key, partition, receipt, headers=headers)
+        for record in records:
+            if record.headers:
+                produce(record.topic, record.value, record.key, record.partition, receipt, headers=record.headers)
             else:
-                produce(topic, value, key, partition, receipt)
+                produce(record.topic, record.value, record.key, record.partition, receipt)
         self._pump()
 
     def _pump(self) -> None:
