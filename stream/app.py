@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError
+from faust.exceptions import FaustError
 
 from serving.control import Control
 from serving.errors import NextclickError
 from serving.recommender import Recommender
 from stream import transport
 from stream.contract.specs import SESSION_TABLE, changelog_name
-from stream.errors import as_sentence
+from stream.errors import BrokerError, as_sentence
 from stream.metrics import Metrics
 from stream.pipeline.compute import Computer
 from stream.pipeline.flight import Airspace
@@ -39,8 +41,16 @@ class Failure:
     def set(self, error: Exception) -> None:
         """End the process with this error, as a sentence. No batch is begun after it."""
         if self.error is None:
-            self.error = as_sentence(error)
+            self.error = as_sentence(_broken(error) if isinstance(error, KafkaError | FaustError | OSError) else error)
             self.happened.set()
+
+
+def _broken(error: Exception) -> BrokerError:
+    broken = BrokerError(
+        f"the connection to Kafka broke down ({error!r}); the events in hand are read again by the next worker"
+    )
+    broken.__cause__ = error
+    return broken
 
 
 class App(faust.App):  # type: ignore[misc]

@@ -12,15 +12,12 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, NoReturn, TypeVar
 
 import faust
-from aiokafka.errors import KafkaError
-from faust.exceptions import FaustError
 
 from serving.bundle import load_bundle
 from serving.errors import WrongUse
 from serving.recommender import Recommender
 from stream.app import Application, create_app
 from stream.control import ControlReader
-from stream.errors import BrokerError
 from stream.health import Health, HealthServer
 from stream.metrics import Metrics
 from stream.observer import Observer
@@ -190,17 +187,7 @@ async def _or_fail(work: Coroutine[Any, Any, None], application: Application) ->
     try:
         await work
     except Exception as error:
-        application.failure.set(_broke(error))
-
-
-def _broke(error: Exception) -> Exception:
-    if not isinstance(error, KafkaError | FaustError | OSError):
-        return error
-    broken = BrokerError(
-        f"the connection to Kafka broke down ({error!r}); the events in hand are read again by the next worker"
-    )
-    broken.__cause__ = error
-    return broken
+        application.failure.set(error)
 
 
 @contextlib.asynccontextmanager

@@ -134,6 +134,15 @@ class Connection(stock.AIOKafkaConsumerThread):  # type: ignore[misc]
             return taken
 
         coordinator._do_heartbeat = confirmed_heartbeat
+        # What the coordinator cannot get over (a right that is missing) aiokafka raises to whoever asks for records
+        # next. While partitions change hands nobody asks, and it would wait for ever.
+        push_error = coordinator._push_error_to_user
+
+        def told_error(error: Exception) -> Any:
+            self.app.on_failure(error)
+            return push_error(error)
+
+        coordinator._push_error_to_user = told_error
         # aiokafka logs what these die of, and leaves a consumer that waits for ever.
         for task in (coordinator._coordination_task, self._ensure_consumer()._fetcher._fetch_task):
             task.add_done_callback(self._on_task_done)
