@@ -91,6 +91,16 @@ def test_a_worker_that_comes_back_from_the_dead_spoils_nothing(moment: Moment, n
     assert late == (moment is scenarios.states_queued)
 
 
+@pytest.mark.parametrize("after_s", [0.0, 0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003, 0.01, 0.3])
+def test_a_worker_is_stopped_amid_a_rebalance(after_s: float, new_world: NewWorld) -> None:
+    scenarios.stop_amid_a_rebalance(new_world(), after_s)
+
+
+@pytest.mark.parametrize("what", ["join", "commit"])
+def test_a_worker_without_the_right_to_do_its_work_says_so(what: str, new_world: NewWorld) -> None:
+    scenarios.be_forbidden(new_world(), what)
+
+
 @pytest.mark.parametrize("seconds", [0.5, 4.0, 20.0])
 def test_a_worker_outlives_a_broker_that_is_away(seconds: float, new_world: NewWorld) -> None:
     scenarios.outlive_a_broker(new_world(), seconds)

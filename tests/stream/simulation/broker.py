@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from aiokafka.errors import (
+    GroupAuthorizationFailedError,
     IllegalGenerationError,
     MemberIdRequired,
     OffsetOutOfRangeError,
@@ -122,11 +123,16 @@ class Group:
         self.on_commit: Callable[[dict[Place, int]], None] = lambda offsets: None
         self.refuse_commits = 0
         """How many commits are to be refused as if the group were rebalancing."""
+        self.forbidden: set[str] = set()
+        """Of `join` and `commit`, what the worker may not do."""
         self.refused = 0
         """How many commits were."""
 
     def join(self, request: Any, reply: Reply) -> None:
         """Take a member into the next generation."""
+        if "join" in self.forbidden:
+            reply(error_code=GroupAuthorizationFailedError.errno, member_id="")
+            return
         member = self.members.get(request.member_id)
         if request.member_id and member is None and request.member_id not in self._pending:
             reply(error_code=UnknownMemberIdError.errno, member_id="")
@@ -254,6 +260,8 @@ class Group:
         if not error and (self.state == "syncing" or self.refuse_commits):
             self.refuse_commits = max(0, self.refuse_commits - 1)
             error = RebalanceInProgressError.errno
+        if "commit" in self.forbidden:
+            error = GroupAuthorizationFailedError.errno
         if error:
             self.refused += 1
         else:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaError
 
+from stream.errors import BrokerError
 from tests.stream.simulation.broker import Log
 from tests.stream.simulation.world import Worker, World
 
@@ -59,6 +60,7 @@ def serve(world: World) -> None:
     world.check()
     assert not worker.ended
     assert world.copies == 0
+    assert world.broker.waits_ms == {world.settings.kafka.fetch_max_wait_ms}
 
 
 def stop(world: World, after_s: float = 0.004) -> None:
@@ -103,6 +105,7 @@ def take_turns(world: World, after_s: float) -> None:
     second = world.started()
     world.until(lambda: first.ready, 10)
     assert (len(first.owned), len(second.owned)) == (1, 1)
+    assert set(first.application.table.shards) == first.owned, "states of others are kept"
     world.pass_(0.5)
     second.stop()
     world.check()
@@ -203,9 +206,42 @@ def refuse_a_commit(world: World) -> None:
     world.until(lambda: len(world.lists) == 20)
     world.broker.group.refuse_commits = 1
     world.until(lambda: world.broker.group.refused)
+    world.pass_(0.01)
     assert worker.committed == world.committed, "an offset is noted that Kafka has not taken"
     world.check()
     assert not worker.ended
+
+
+def stop_amid_a_rebalance(world: World, after_s: float) -> None:
+    """A worker is asked to stop while another joins."""
+    first = world.started()
+    world.clicks(300, spread_s=2.0)
+    world.pass_(0.3)
+    second = world.start()
+    world.until(lambda: first.application.faust.rebalancing)
+    world.pass_(after_s)
+    first.stop()
+    world.until(lambda: first.ended, 3)
+    assert first.error is None
+    world.until(lambda: second.ready)
+    world.check()
+    assert world.copies == 0
+
+
+def be_forbidden(world: World, what: str) -> None:
+    """Somebody takes a right from the workers."""
+    if what == "join":
+        world.broker.group.forbidden.add(what)
+    worker = world.start()
+    world.clicks(20)
+    world.pass_(3)
+    world.broker.group.forbidden.add(what)
+    world.clicks(20)
+    world.until(lambda: worker.ended, 30)
+    assert isinstance(worker.error, BrokerError), worker.error
+    world.broker.group.forbidden.clear()
+    world.restart_what_ended()
+    world.check()
 
 
 def be_refused(world: World, topic: str, error: int = KafkaError.MSG_SIZE_TOO_LARGE) -> None:
@@ -296,13 +332,12 @@ def read_a_short_end(world: World) -> None:
     """The broker tells the first offset of the last batch for the changelog's end, as Tansu does."""
     world.broker.short_ends = True
     first = world.started()
-    world.clicks(200, sessions=50)
+    world.clicks(400, sessions=300)
     world.check()
-    first.stop()
-    world.until(lambda: first.ended)
+    first.kill()  # one that is stopped would write a record of its own behind
     second = world.started()
-    assert second.sessions == 50
-    world.clicks(100, sessions=50)
+    assert second.sessions == 300
+    world.clicks(300, sessions=300)
     world.check()
 
 

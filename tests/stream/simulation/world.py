@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 import stream.pipeline.pipeline
+import stream.transport.consumer
 import stream.worker
 from serving.control import Control
 from serving.errors import NextclickError
@@ -417,6 +418,8 @@ class World:
             patch.setattr(aiokafka.client, "create_conn", self.network.connect)
             patch.setattr(confluent_kafka, "Producer", self.network.producer)
             patch.setattr(stream.worker, "_exit_after", self._exit_after)
+            # So few that a recovery needs many fetches.
+            patch.setattr(stream.transport.consumer, "RECOVERY_RECORDS", 50)
             # Whether a batch is computed in the loop or beside it would depend on how fast this machine is.
             patch.setattr(stream.pipeline.pipeline, "INLINE_S", float("inf") if self._inline else 0.0)
             state = random.getstate()
