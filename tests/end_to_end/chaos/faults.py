@@ -68,6 +68,28 @@ def broker(service: "Deployment", rng: random.Random) -> None:
     service.broker.start()
 
 
+def stall(service: "Deployment", rng: random.Random) -> None:
+    """Freeze the broker for moments, and kill a worker about when it thaws.
+
+    What the worker had handed to the network then arrives, in whatever order, and what it still held is gone: this is
+    where a commit overtakes the list or the state that it stands for, if anything lets it.
+    """
+    for _ in range(rng.randint(2, 3)):
+        slot = _any_worker(service, rng)
+        service.broker.process.send(signal.SIGSTOP)
+        try:
+            time.sleep(rng.uniform(0.3, 1.2))
+            if thawed := rng.random() < 0.5:
+                service.broker.process.send(signal.SIGCONT)
+                time.sleep(rng.uniform(0.0, 0.02))
+            slot.signal(signal.SIGKILL)
+            time.sleep(0.0 if thawed else 0.05)
+        finally:
+            service.broker.process.send(signal.SIGCONT)
+        _ready(slot)
+        time.sleep(rng.uniform(0.5, 1.5))
+
+
 def join(service: "Deployment", rng: random.Random) -> None:
     """Start another worker."""
     slot = service.pool.add()
@@ -157,6 +179,7 @@ FAULTS = {
         Fault("kill-two", kill_two, silence_s=20, workers=2),
         Fault("freeze", freeze, silence_s=20, workers=2),
         Fault("broker", broker, silence_s=30),
+        Fault("stall", stall, silence_s=30, workers=2),
         Fault("join", join, silence_s=15),
         Fault("leave", leave, silence_s=15, workers=2),
         Fault("refuse", refuse, silence_s=30),
