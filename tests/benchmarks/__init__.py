@@ -16,6 +16,7 @@ and `python -m tests.benchmarks.page` makes docs/benchmarks.md from both.
 | recovery | seconds until a worker serves, against how many sessions it must read, and how large they are |
 | memory | resident memory over ten million events |
 
-CPU is the time that the kernel charged to the process, all threads together (`/proc/PID/stat`). It hardly depends on
-who else is busy on the machine; latencies do, which is why each is taken beside an echo in the same run.
+CPU is the time that the kernel charged to the process, all threads together (`/proc/PID/stat`). Others on the same
+cores add up to a third to it (measured), so systems that are compared take turns; latencies they make worthless, which
+is why each is taken beside an echo in the same run.
 """

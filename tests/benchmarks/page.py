@@ -25,8 +25,9 @@ sends and reads. `make bench` measures all of it again (an hour on a quiet machi
 sisters one part; this page is written by them. Every figure is a median over runs; single runs, seeds and versions are
 in `build/benchmarks/PART.details.json`.
 
-CPU is what the kernel charged to the process, all threads together, so it depends little on who else is busy.
-Latencies depend on it very much.
+CPU is what the kernel charged to the process, all threads together. Others on the same cores add up to a third to it,
+to everybody alike, so what is compared is measured in turns; latencies they make worthless, which is why each is taken
+beside an echo. A load average far above 2 says that it was so.
 """
 
 
@@ -38,12 +39,12 @@ class Part(NamedTuple):
 
 
 def main() -> None:
-    """Write the page; parts that were never measured keep what the page says of them."""
+    """Write the page; parts that were not measured, or whose run was void, keep what the page says of them."""
     found = {part: part_of(part) for part in PARTS}
     old = sections(PAGE.read_text()) if PAGE.exists() else {}
     texts = [HEAD]
     for part, measured in found.items():
-        text = WRITERS[part](measured) if measured else old.get(part, "")
+        text = WRITERS[part](measured) if measured and not measured.details.get("void") else old.get(part, "")
         texts += [f"<!-- {part} -->\n{text.strip()}\n"] if text else []
     PAGE.write_text("\n".join(texts))
     print(f"written to {PAGE.relative_to(ROOT)}")
@@ -76,7 +77,8 @@ def conditions(details: dict[str, Any]) -> str:
     return (
         f"Measured at commit {machine['commit']} on {machine['cores']} cores of {machine['cpu']}, "
         f"{machine['memory_gb']} GB, Linux {machine['kernel']}, Python {machine['python']}, {machine['broker']}; "
-        f"{packages}. Load average before: {machine['load_average_before']:.1f}.\n"
+        f"{packages}. Load average before and after: {machine['load_average_before']:.1f} and "
+        f"{machine['load_average_after']:.1f}.\n"
     )
 
 
@@ -190,14 +192,14 @@ def stages(runs: Sequence[dict[str, Any]]) -> str:
 def recovery(part: Part) -> str:
     """Write the part on recovery."""
     keys = ("store", "sessions", "state_bytes", "seconds", "seconds_per_100k_sessions")
-    rows = [[row[key] for key in keys] for row in part.figures]
+    rows = [[f"{row[key]:,}" if key != "store" else row[key] for key in keys] for row in part.figures]
     head = ["store", "sessions", "bytes of a state", "seconds", "seconds per 100,000"]
     return f"""
 ## Recovery
 
-How long a worker that starts reads sessions before it serves; median of {part.details["repeats"]} starts. The changelog
-holds one state for each session, as after a compaction. `rocksdb` reads all of it when its disk is empty, and only what
-is newer than the disk after a restart.
+How long a worker that starts reads sessions before it serves; starts of each kind: {part.details["repeats"]}. The
+changelog holds one state for each session, as after a compaction. `rocksdb` reads all of it when its disk is empty, and
+only what is newer than the disk after a restart.
 
 {table(head, rows)}
 {conditions(part.details)}"""

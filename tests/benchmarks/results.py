@@ -37,6 +37,7 @@ def machine() -> dict[str, Any]:
 def write(part: str, figures: Any, details: dict[str, Any]) -> None:
     """Write `PART.json` and `PART.details.json`, and say where."""
     RESULTS.mkdir(parents=True, exist_ok=True)
+    details["machine"]["load_average_after"] = os.getloadavg()[0]
     for name, content in ((f"{part}.json", figures), (f"{part}.details.json", details)):
         (RESULTS / name).write_text(json.dumps(content, indent=2) + "\n")
     print(json.dumps(figures, indent=2))
