@@ -54,11 +54,18 @@ def kill_two(service: "Deployment", rng: random.Random) -> None:
 
 
 def freeze(service: "Deployment", rng: random.Random) -> None:
-    """Stop a worker for longer than its session lasts, and let it go on with what it had in hand."""
-    slot = _any_worker(service, rng)
-    if slot.signal(signal.SIGSTOP):
-        time.sleep(service.settings.worker.session_timeout_s + rng.uniform(0.3, 2.5))
-        slot.signal(signal.SIGCONT)
+    """Stop a worker for longer than its session lasts, and let it go on with what it had in hand.
+
+    In half of the cases another one is killed soon after: whoever takes over reads what the frozen one wrote too late.
+    """
+    slot, other = rng.sample(service.pool.wanted, 2)
+    if not slot.signal(signal.SIGSTOP):
+        return
+    time.sleep(service.settings.worker.session_timeout_s + rng.uniform(0.3, 2.5))
+    slot.signal(signal.SIGCONT)
+    if rng.random() < 0.5:
+        time.sleep(rng.uniform(0.0, 1.0))
+        _killed(service, [other])
 
 
 def broker(service: "Deployment", rng: random.Random) -> None:
