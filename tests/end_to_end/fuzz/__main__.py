@@ -4,6 +4,7 @@ python -m tests.end_to_end.fuzz --events 1000000 --seed 7
 """
 
 import argparse
+import contextlib
 import logging
 import random
 import subprocess
@@ -75,7 +76,8 @@ def _run(service: Service, events: int, seed: int) -> Checker:
             _follow(service, checker, sender, events, worker)
         finally:
             assert sender.stdin is not None
-            sender.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                sender.stdin.close()
         assert sender.stdout is not None
         said = sender.stdout.read().decode()
     checker.finish()
@@ -124,8 +126,9 @@ def _follow(service: Service, checker: Checker, sender: "subprocess.Popen[bytes]
 
 def _tell(sender: "subprocess.Popen[bytes]", allowed: int) -> None:
     assert sender.stdin is not None
-    sender.stdin.write(b"%d\n" % allowed)
-    sender.stdin.flush()
+    with contextlib.suppress(BrokenPipeError):  # it has died, and what it did not send will be missed
+        sender.stdin.write(b"%d\n" % allowed)
+        sender.stdin.flush()
 
 
 def _check_counts(checker: Checker, worker: Worker) -> None:

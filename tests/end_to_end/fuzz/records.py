@@ -25,6 +25,8 @@ ITEMS = 55  # of which the tiny bundle knows 50
 REPEATED_AMONG = 200
 # Kafka takes a record of 1,048,588 bytes with everything that belongs to it.
 LARGEST_VALUE = 1_047_000
+# As much again in a third more bytes, where the click stands in a CloudEvent in base64.
+LARGEST_CONTEXT = 700_000
 BIG = 0.0004
 
 ODD = (
@@ -117,7 +119,7 @@ def _click(rng: random.Random, number: int, session: str, timestamp_ms: int) -> 
         position=rng.choice((None, 0, 2**62)),
         value=rng.choice((None, 0.0, -1e308, 5e-324)),
         consent=rng.choice((None, None, None, True, False)),
-        context={"page": "x" * rng.randrange(900_000)} if rng.random() < BIG else rng.choice((None, {}, {"a": [{}]})),
+        context={"page": "x" * rng.randrange(LARGEST_CONTEXT)} if rng.random() < BIG else rng.choice((None, {}, {"a": [{}]})),
     )
 
 
