@@ -48,7 +48,8 @@ def main() -> int:
     keep = arguments.keep or Path(tempfile.mkdtemp(prefix="nextclick-fuzz-"))
     keep.mkdir(parents=True, exist_ok=True)
     print(f"fuzz events={arguments.events} seed={seed} logs={keep}", flush=True)
-    write_tiny_bundle(keep / "bundle")
+    if not (keep / "bundle").exists():
+        write_tiny_bundle(keep / "bundle")
     with (
         ended_like_ctrl_c(),
         KafkaBroker() as broker,

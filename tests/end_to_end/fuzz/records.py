@@ -109,6 +109,7 @@ def session_id(number: int) -> str:
 
 
 def _click(rng: random.Random, number: int, session: str, timestamp_ms: int) -> Click:
+    big = {"page": "x" * rng.randrange(LARGEST_CONTEXT)} if rng.random() < BIG else None
     return Click(
         event_id=f"e{number}",
         session_id=session,
@@ -119,7 +120,7 @@ def _click(rng: random.Random, number: int, session: str, timestamp_ms: int) -> 
         position=rng.choice((None, 0, 2**62)),
         value=rng.choice((None, 0.0, -1e308, 5e-324)),
         consent=rng.choice((None, None, None, True, False)),
-        context={"page": "x" * rng.randrange(LARGEST_CONTEXT)} if rng.random() < BIG else rng.choice((None, {}, {"a": [{}]})),
+        context=big or rng.choice((None, {}, {"a": [{}]})),
     )
 
 
