@@ -9,14 +9,20 @@ Here a step takes as long as it takes. What it waits for is either answered in t
 worker, or a rebalance begins the recovery anew.
 """
 
+import logging
 from typing import Any
 
 from faust.tables.manager import TableManager as StockTableManager
 from faust.tables.recovery import Recovery as StockRecovery
 
+# A service logs under the name of the module that its class is in; what these say is Faust's still.
+LOG = logging.getLogger("faust.recovery")
+
 
 class Recovery(StockRecovery):  # type: ignore[misc]
     """Faust's recovery without a limit for its steps."""
+
+    logger = LOG
 
     async def _wait(self, coro: Any, timeout: Any = None) -> None:
         await super()._wait(coro)
@@ -25,6 +31,7 @@ class Recovery(StockRecovery):  # type: ignore[misc]
 class TableManager(StockTableManager):  # type: ignore[misc]
     """Faust's table manager with our recovery."""
 
+    logger = LOG
     _recovery: Recovery | None
 
     @property
