@@ -104,7 +104,7 @@ def _follow(service: Service, checker: Checker, sender: "subprocess.Popen[bytes]
     )
     allowed, heard_at, said_at = 0, time.monotonic(), time.monotonic()
     try:
-        while checker.count < events and time.monotonic() - heard_at < SILENCE_S:
+        while checker.count < events and time.monotonic() - heard_at < SILENCE_S and not sender.poll():
             if checker.count + AHEAD - allowed >= ALLOW_EACH and allowed < events:
                 allowed = min(events, checker.count + AHEAD)
                 _tell(sender, allowed)
