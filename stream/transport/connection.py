@@ -14,23 +14,15 @@ The end of a changelog: Faust asks for it (ListOffsets) and ends a recovery ther
 of the last batch plus one, so the rest of that batch would be missing from the table. A fetch tells the end on every
 broker, so the later of the two counts.
 
-The start of a partition: Faust seeks to the committed offsets, which aiokafka does only for partitions that have one; a
-partition without one is sought to its start here.
-
-The empty set: aiokafka takes a call for records of no partitions for one of all (`Fetcher.fetched_records`, 0.14.0);
-Faust drops what it did not ask for, so the first records of a partition were never seen when two workers started within
-a second: measured on Kafka, 2,000 of 8,000 clicks.
-
 The records: aiokafka makes an object of eleven fields of each, 1.5 us; ours has those that are used.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiokafka.consumer import fetcher
 from faust.transport.drivers import aiokafka as stock
-from mode import Service
 from mode.utils.futures import maybe_async
 
 from stream.contract.incoming import Incoming
@@ -65,35 +57,10 @@ class Connection(stock.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     # --- a service, not a thread
 
-    def _get_tasks(self) -> Iterable[Any]:
-        """Return none: Faust's only task here keeps the thread's loop awake."""
-        return ()
-
     async def start(self) -> None:
         """Start in this loop."""
         self._thread_started.set()
         await self._default_start()
-
-    async def stop(self) -> None:
-        """Stop in this loop."""
-        if self._started.is_set():
-            await Service.stop(self)
-
-    async def crash(self, reason: BaseException) -> None:
-        """Tell Faust that this service has ended."""
-        await Service.crash(self, reason)
-
-    def _stopped_set(self) -> None:
-        self._stopped.set()
-
-    async def _stop_children(self) -> None:
-        await self._default_stop_children()
-
-    async def _stop_futures(self) -> None:
-        await self._default_stop_futures()
-
-    async def _stop_exit_stacks(self) -> None:
-        await self._default_stop_exit_stacks()
 
     async def on_stop(self) -> None:
         """Leave the group and close the connections."""
@@ -104,14 +71,10 @@ class Connection(stock.AIOKafkaConsumerThread):  # type: ignore[misc]
         """Call it: there is no other thread."""
         return await maybe_async(fun(*args, **options))
 
-    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Faust's consumer waits for the work in hand."""
-        await self.consumer.on_partitions_revoked(revoked)
-
     async def on_partitions_assigned(self, assigned: set[TopicPartition], generation_id: int = 0) -> None:
         """Faust's consumer begins a recovery. Whoever gets an assignment is a member."""
         self.membership.confirm(self.membership.now())
-        await self.consumer.on_partitions_assigned(assigned, generation_id)
+        await super().on_partitions_assigned(assigned, generation_id)
 
     # --- what is told to aiokafka
 
@@ -154,23 +117,11 @@ class Connection(stock.AIOKafkaConsumerThread):  # type: ignore[misc]
     # --- what is asked of aiokafka
 
     async def fetch(self, partitions: frozenset[TopicPartition], timeout_s: float, most: int) -> Records:
-        """Return records that have come, at most so many; wait for the first one."""
-        if not partitions:
-            return {}
+        """Return records that have come from some partitions, at most so many; wait for the first one."""
         found: Records = await self._fetch_records(
             self._ensure_consumer(), partitions, timeout=timeout_s, max_records=most
         )
         return found
-
-    async def seek_to_committed(self) -> Mapping[TopicPartition, int | None]:
-        """Seek every partition to where it must be read from, and return the offsets that were committed."""
-        consumer = self._ensure_consumer()
-        committed: Mapping[TopicPartition, int | None] = await consumer.seek_to_committed()
-        # The changelog has no committed offsets either; the recovery seeks there itself.
-        fresh = [tp for tp, offset in committed.items() if not offset and self.app.topics.acks_enabled_for(tp.topic)]
-        if fresh:
-            await consumer.seek_to_beginning(*fresh)
-        return committed
 
     async def _highwaters(self, partitions: Any) -> Mapping[TopicPartition, int]:
         ends: Mapping[TopicPartition, int] = await super()._highwaters(partitions)

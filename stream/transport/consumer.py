@@ -12,8 +12,8 @@ acknowledged: 285 us a click. What it does beside carrying is done here for whol
 - Offsets. Faust keeps sets of acknowledged offsets and may commit past one that is missing (its issue 606). Here the
   work tells, for each partition, before which offset everything is finished; nothing else is ever committed.
 - Giving partitions back. Faust forgets what was finished before it commits it, so every rebalance repeats up to a
-  commit interval's work; and waits for the work in hand in a way that cannot be cancelled. Here the work settles, then
-  what is finished is committed, then Faust goes on.
+  commit interval's work; and waits for the work in hand in a way that cannot be cancelled. Here the work settles, and
+  knows itself what is finished; that is committed, then the partitions go.
 - The commit. Faust notes an offset as committed even when the commit was refused because the group had already been
   rebalanced. Sessions would then leave the table whose events are read again. Here it is noted when it is true. What
   was refused is not tried again: it is the rebalance that settles from where those partitions are read.
@@ -73,6 +73,8 @@ class Consumer(stock.Consumer):  # type: ignore[misc]
             return
         partitions = frozenset(self._get_active_partitions())
         if not partitions:
+            # aiokafka takes a call for records of no partitions for one of all (`Fetcher.fetched_records`, 0.14.0).
+            # What Faust then dropped was never seen: 2,000 of 8,000 clicks when two workers started together, on Kafka.
             await asyncio.sleep(PAUSE_S)
             return
         most = RECOVERY_RECORDS if self.app.in_recovery else self._work.most
@@ -142,13 +144,6 @@ class Consumer(stock.Consumer):  # type: ignore[misc]
             generation_id=generation,
         )
 
-    async def perform_seek(self) -> None:
-        """Seek to the committed offsets, and go on from there."""
-        committed: Mapping[Any, int | None] = await self.seek_to_committed()
-        for tp, offset in committed.items():
-            self._read_offset[tp] = offset or None
-            self._committed_offset[tp] = offset or None
-
     # --- committing
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
@@ -170,16 +165,10 @@ class Consumer(stock.Consumer):  # type: ignore[misc]
     # --- giving partitions back
 
     async def wait_empty(self) -> None:
-        """Wait for the work in hand and commit it."""
+        """Wait for the work in hand and commit it; Faust asks for it before partitions go, and when it stops."""
         await self._work.settle()
         await self.commit()
         await self._work.release()
-
-    async def on_partitions_revoked(self, revoked: set[Any]) -> None:
-        """Settle and commit first: Faust forgets what was finished before it looks at it."""
-        self.stop_flow()
-        await self.wait_empty()
-        await super().on_partitions_revoked(revoked)
 
     def verify_event_path(self, now: float, tp: Any) -> None:
         """Say nothing: Faust looks at figures that our way of draining does not touch. The watchdog looks at ours."""

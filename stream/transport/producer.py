@@ -105,10 +105,6 @@ class Producer(StockProducer):  # type: ignore[misc]
         """Make the client; it connects by itself."""
         self._client = confluent_kafka.Producer(self.app.producer_options, logger=LOG)
 
-    async def on_stop(self) -> None:
-        """Wait for the reports of what was written."""
-        await self.flush()
-
     def write(self, records: Iterable[Outgoing], receipt: Receipt) -> None:
         """Hand records over; `receipt` gets a report for each.
 
@@ -137,16 +133,6 @@ class Producer(StockProducer):  # type: ignore[misc]
             self.app.on_failure(error)
         if len(self._client):
             self._pump()
-
-    async def flush(self) -> None:
-        """Return when every report has come."""
-        while self._client is not None and len(self._client):
-            self._client.poll(0)
-            await asyncio.sleep(PUMP_S)
-
-    def supports_headers(self) -> bool:
-        """Return that records may have headers."""
-        return True
 
 
 def producer_options(kafka: KafkaSettings) -> Mapping[str, Any]:
