@@ -38,6 +38,8 @@ NewWorld = Callable[..., World]
         scenarios.lose_records,
         scenarios.come_back_under_its_name,
         scenarios.let_sessions_go,
+        scenarios.let_the_assignor_fail,
+        scenarios.be_slow_after_a_while,
     ],
     ids=lambda scenario: scenario.__name__,
 )
@@ -89,6 +91,11 @@ def test_a_worker_that_comes_back_from_the_dead_spoils_nothing(moment: Moment, n
     late = scenarios.freeze(new_world(), moment)
     # What librdkafka has in its queue cannot be called back: old states stand behind newer ones, and are known as such.
     assert late == (moment is scenarios.states_queued)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.003, 0.008])
+def test_first_clicks_that_come_while_partitions_move_are_not_skipped(after_s: float, new_world: NewWorld) -> None:
+    scenarios.click_first_while_partitions_move(new_world(), after_s)
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003, 0.01, 0.3])

@@ -123,7 +123,13 @@ class Connection:
             self.process.when_it_runs(travel)
 
         clock.after(TRAVEL_S, leave)
-        return asyncio.wait_for(answer, self.timeout_s)
+        return self._answer(answer)
+
+    async def _answer(self, answer: "asyncio.Future[Any]") -> Any:
+        # aiokafka has `wait_for` here. Python 3.11's forgets that it was cancelled where the answer comes in the very
+        # same turn: then a consumer's `stop` waits for ever, and the worker ends by its timer.
+        async with asyncio.timeout(self.timeout_s):
+            return await answer
 
     def connected(self) -> bool:
         """Tell whether it is open."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import signal
 import sys
 import time
 from collections import defaultdict
@@ -68,6 +69,8 @@ class Worker:
         self.application: Application = None  # type: ignore[assignment]
         self.error: NextclickError | None = None
         self.ended = False
+        self.left_behind: set[str] = set()
+        """The tasks that were there when it had ended."""
         self.metrics = Metrics()
         self._world = world
         self._worker = _Worker(settings, self.metrics, Health(PARTS), None, self.thread)  # type: ignore[arg-type]
@@ -96,6 +99,8 @@ class Worker:
             await self._worker._serve(self.application, controls)
         except NextclickError as error:
             self.error = error
+        others: Any = asyncio.all_tasks() - {asyncio.current_task()}
+        self.left_behind = {task.get_coro().__qualname__ for task in others}
         self.ended = True
         self.process.kill()
 
@@ -141,6 +146,12 @@ class Worker:
         """How many records of the changelog it has read."""
         return self.metrics.registry.get_sample_value("nextclick_stream_recovered_records_total") or 0.0
 
+    @property
+    def replayed(self) -> float:
+        """How many clicks it has read that had their lists already."""
+        labels = {"outcome": "replayed"}
+        return self.metrics.registry.get_sample_value("nextclick_stream_events_total", labels) or 0.0
+
     def fill_up(self, full: bool = True) -> None:
         """Let librdkafka take no more, or take it again."""
         if self.producer is not None:
@@ -148,7 +159,7 @@ class Worker:
 
     def stop(self) -> None:
         """Send SIGTERM."""
-        self.process.tell(self._worker._asked_to_stop.set)
+        self.process.tell(self._worker._on_signal, signal.SIGTERM)
 
     def kill(self) -> None:
         """Send SIGKILL."""
@@ -175,12 +186,22 @@ class World:
         recommender: makes the lists.
         partitions: of the clicks.
         inline: whether batches are computed in the loop.
+        fetch_s: how long a fetch waits for records.
         settings: of each worker; groups with their fields.
 
     """
 
-    def __init__(self, recommender: Recommender, partitions: int = 2, *, inline: bool = False, **settings: Any) -> None:
+    def __init__(
+        self,
+        recommender: Recommender,
+        partitions: int = 2,
+        *,
+        inline: bool = False,
+        fetch_s: float = 1.0,
+        **settings: Any,
+    ) -> None:
         self._inline = inline
+        self._fetch_s = fetch_s
         self.recommender = recommender
         self.partitions = partitions
         groups: dict[str, dict[str, Any]] = {
@@ -203,6 +224,7 @@ class World:
         self._expected = _Expected(recommender, silence_ms)
         self._checked: dict[int, int] = defaultdict(int)
         self._clicks = 0
+        self._coming = 0
         self._places: dict[str, tuple[int, int]] = {}
         self._dead: dict[tuple[int, int], bytes | None] = {}
 
@@ -236,11 +258,16 @@ class World:
 
     def clicks_of(self, clicks: Sequence[tuple[str, int]], spread_s: float = 0.0) -> None:
         """Let these visitors click on these items, one after the other, within so many seconds."""
+        self._coming += len(clicks)
         for place, click in enumerate(clicks):
             if spread_s:
-                self.clock.after(spread_s * place / len(clicks), partial(self.click, *click))
+                self.clock.after(spread_s * place / len(clicks), partial(self._come, *click))
             else:
-                self.click(*click)
+                self._come(*click)
+
+    def _come(self, session: str, item: int) -> None:
+        self._coming -= 1
+        self.click(session, item)
 
     def send(self, session: str, value: bytes) -> tuple[int, int]:
         """Write to the clicks."""
@@ -268,8 +295,10 @@ class World:
 
     @property
     def finished(self) -> bool:
-        """Whether all clicks are committed."""
-        return all(self._log("clicks", partition).end == offset for partition, offset in self.committed.items())
+        """Whether all clicks have come and are committed."""
+        return not self._coming and all(
+            self._log("clicks", partition).end == offset for partition, offset in self.committed.items()
+        )
 
     @property
     def alive(self) -> list[Worker]:
@@ -418,8 +447,9 @@ class World:
             patch.setattr(aiokafka.client, "create_conn", self.network.connect)
             patch.setattr(confluent_kafka, "Producer", self.network.producer)
             patch.setattr(stream.worker, "_exit_after", self._exit_after)
+            patch.setattr(stream.transport.consumer, "FETCH_S", self._fetch_s)
             # So few that a recovery needs many fetches.
-            patch.setattr(stream.transport.consumer, "RECOVERY_RECORDS", 50)
+            patch.setattr(stream.transport.consumer, "RECOVERY_RECORDS", 10)
             # Whether a batch is computed in the loop or beside it would depend on how fast this machine is.
             patch.setattr(stream.pipeline.pipeline, "INLINE_S", float("inf") if self._inline else 0.0)
             state = random.getstate()
