@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import aiokafka.client
 import confluent_kafka
@@ -44,7 +44,7 @@ COMPUTE_S = 0.003
 
 
 class Killed(BaseException):
-    """Where a click ends the process that computes it, nothing is left to catch."""
+    """Where a process has ended, nothing is left to catch."""
 
 
 class Deadly(Recommender):
@@ -436,8 +436,8 @@ class World:
         """Put the simulation's clock and network in the place of the real ones."""
         patch = pytest.MonkeyPatch()
         with contextlib.ExitStack() as stack:
-            stack.callback(self._end)
             stack.callback(patch.undo)
+            stack.callback(self._end)
             real = time.monotonic
             for name, module in list(sys.modules.items()):
                 if name.split(".")[0] in {"faust", "mode"} and getattr(module, "monotonic", None) is real:
@@ -447,6 +447,7 @@ class World:
             patch.setattr(aiokafka.client, "create_conn", self.network.connect)
             patch.setattr(confluent_kafka, "Producer", self.network.producer)
             patch.setattr(stream.worker, "_exit_after", self._exit_after)
+            patch.setattr(stream.worker, "_exit", self._exit)
             patch.setattr(stream.transport.consumer, "FETCH_S", self._fetch_s)
             # So few that a recovery needs many fetches.
             patch.setattr(stream.transport.consumer, "RECOVERY_RECORDS", 10)
@@ -457,8 +458,16 @@ class World:
             random.seed(seed)
             yield self
 
+    @property
+    def _running(self) -> Worker:
+        return next(worker for worker in self._all_workers if worker.process is self.clock.running)
+
     def _exit_after(self, seconds: float, reason: str) -> None:
-        next(worker for worker in self.workers if worker.process is self.clock.running).exit_after(seconds)
+        self._running.exit_after(seconds)
+
+    def _exit(self, reason: str, code: int) -> NoReturn:
+        self._running.kill()
+        raise Killed
 
     def _end(self) -> None:
         for worker in self._all_workers:
