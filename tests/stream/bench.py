@@ -122,6 +122,15 @@ class Inlet:
         membership.confirm(self.now)
         self._thread = SimpleNamespace(membership=membership)
         self._committed_offset: dict[TP, int] = {}
+        self._read_offset: dict[TP, int] = {}
+        self.ends: dict[TP, int] = {}
+        """Where the partitions end, as far as a fetch has told."""
+
+    def assignment(self) -> set[TP]:
+        return set(self.ends)
+
+    def highwater(self, tp: TP) -> int | None:
+        return self.ends.get(tp)
 
     def commit_up_to(self, partition: int, offset: int) -> None:
         self._committed_offset[TP("clicks", partition)] = offset
@@ -132,9 +141,6 @@ class Inlet:
 
     def heartbeat(self) -> None:
         self._thread.membership.confirm(self.now)
-
-    def highwater(self, tp: TP) -> None:
-        """Tell where the topic ends, which no fetch has told."""
 
 
 class Bench(NamedTuple):

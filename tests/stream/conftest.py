@@ -31,8 +31,11 @@ def new_bench(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setattr("stream.pipeline.pipeline.STORE_EVERY_S", 0.0)
     with ThreadPoolExecutor(1) as executor:
 
-        def make(recommender: Recommender | None = None, **worker: Any) -> Bench:
-            settings = Settings.model_validate({"worker": {"expiry_grace_s": 0, **worker}})
+        def make(
+            recommender: Recommender | None = None, overload: dict[str, Any] | None = None, **worker: Any
+        ) -> Bench:
+            groups = {"worker": {"expiry_grace_s": 0, **worker}, "overload": overload or {}}
+            settings = Settings.model_validate(groups)
             metrics, wire, inlet = Metrics(), Wire(), Inlet()
             application = create_app(
                 settings,

@@ -1,9 +1,11 @@
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from faust.types import TP
 
 from serving.events import decode_recommendation
 from serving.recommender import RankedList, Recommender
@@ -310,6 +312,45 @@ async def test_a_large_batch_is_computed_beside_the_loop(bench: Bench, monkeypat
     gate.set()
     await asyncio.wait_for(accepting, 10)
     assert len(bench.wire.lists) == len(large)
+
+
+# --- overload
+
+
+async def test_with_latest_the_newest_list_names_the_clicks_that_it_answers_too(new_bench: NewBench) -> None:
+    bench = new_bench(overload={"emit": "latest"})
+    await bench.serve([bench.record(click(n, item=f"i{n}"), offset=n) for n in (1, 2, 3)])
+    (published,) = bench.wire.lists
+    found = decode_recommendation(published.value or b"")
+    assert (found.trigger_event_id, found.supersedes) == ("e3", ["e1", "e2"])
+    assert decode_state(bench.application.table.state_of(0, b"s1") or b"").count == 3
+    assert [bench.sample("events_total", outcome=outcome) for outcome in ("served", "superseded")] == [1, 2]
+    assert bench.finished == {0: 4}
+
+
+async def test_a_click_that_is_too_old_joins_its_session_and_gets_no_list(new_bench: NewBench) -> None:
+    bench = new_bench(overload={"max_age_s": 60})
+    now_ms = int(time.time() * 1000)
+    await bench.serve(
+        [
+            bench.record(click(1, at_ms=now_ms), offset=1, timestamp_ms=now_ms - 61_000),
+            bench.record(click(2, at_ms=now_ms), offset=2, timestamp_ms=now_ms),
+        ]
+    )
+    (published,) = bench.wire.lists
+    assert decode_recommendation(published.value or b"").trigger_event_id == "e2"
+    assert decode_state(bench.application.table.state_of(0, b"s1") or b"").count == 2
+    assert [bench.sample("events_total", outcome=outcome) for outcome in ("served", "too_old")] == [1, 1]
+    assert bench.finished == {0: 3}
+
+
+async def test_clicks_are_shed_while_too_many_wait(new_bench: NewBench) -> None:
+    bench = new_bench(overload={"shed_above_lag": 10})
+    bench.inlet.ends[TP("clicks", 0)] = 11
+    await bench.serve([bench.record(click(1), offset=1)])
+    bench.inlet.ends[TP("clicks", 0)] = 10
+    await bench.serve([bench.record(click(2), offset=2)])
+    assert [bench.sample("lists_total", source=source) for source in ("shed", "encoder")] == [1, 1]
 
 
 # --- whose partitions they are
