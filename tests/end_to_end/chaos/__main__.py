@@ -46,11 +46,13 @@ def main() -> int:
             for plan in _play(rounds, keep, outcomes, stock=arguments.stock):
                 print(f"  again: {repeat} --only {plan.number}", flush=True)
     except KeyboardInterrupt:
-        print("interrupted")
+        print(f"interrupted in round {len(outcomes) + 1} of {len(rounds)}")
     _summarise(outcomes, names)
-    failed = sum(not outcome.passed for outcome in outcomes)
-    print(f"{len(outcomes) - failed} passed, {failed} failed")
-    return 1 if failed or not outcomes else 0
+    passed = sum(outcome.passed for outcome in outcomes)
+    if passed == len(rounds) and arguments.keep is None:
+        shutil.rmtree(keep)
+    print(f"{passed} passed, {len(outcomes) - passed} failed")
+    return 0 if passed == len(rounds) else 1
 
 
 def _arguments() -> argparse.Namespace:

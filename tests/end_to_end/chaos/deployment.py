@@ -38,7 +38,7 @@ SESSION_TIMEOUT_S = 3.0
 START_S = 90.0
 # Clicks of so many seconds are hardly any.
 HARDLY_S = 3.0
-DRAIN_S = 120.0
+DRAIN_S = 90.0
 DISK_BYTES = 64 * 2**20
 
 
@@ -82,7 +82,7 @@ class Deployment:
         bundle: what the workers serve from.
         plan: of the round.
         folder: for logs.
-        launch: how a worker is started; by default as `nextclick worker`.
+        stock: a plain Faust program in place of the worker.
 
     """
 
@@ -102,7 +102,7 @@ class Deployment:
         }
         self.pool = Pool(self._launch, folder)
         self.watch = Watch(broker.bootstrap_servers, self.settings.worker.app_id, self.names, PARTITIONS)
-        self.generator = self._new_generator("a")
+        self.generator: Generator | None = None
         self.reports: list[dict[str, Any]] = []
         self.earlier_clicks: list[Record] = []
         """Those of a clicks topic that has been deleted."""
@@ -112,13 +112,14 @@ class Deployment:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.callback(self._delete_topics)
-            stack.callback(lambda: self.generator.close())
+            stack.callback(self._close_generator)
             if self.plan.store == "rocksdb":
                 self.disk = stack.enter_context(Disk(DISK_BYTES))
             stack.callback(self.pool.close)
             self._create_topics()
             self.watch.start()
             stack.callback(self.watch.stop)
+            self.generator = self._new_generator("a")
             self.pool.start(self.plan.workers)
             self._stack = stack.pop_all()
         return self
@@ -134,21 +135,21 @@ class Deployment:
         with admin_client(self.settings.kafka) as client:
             client.alter_configs([resource], incremental=True)
 
-    def wait_until_lists_flow(self, within_s: float) -> float:
-        """Wait until every partition has new lists and hardly a click waits; returns the seconds that it took.
+    def wait_until_lists_flow(self, within_s: float) -> None:
+        """Wait until every partition has new lists and hardly a click waits.
 
         Raises:
             TimeoutError: it takes longer; the message says what was seen last.
 
         """
         began, first = time.monotonic(), None
-        while (spent_s := time.monotonic() - began) < within_s:
+        while time.monotonic() - began < within_s:
             sample = self.watch.latest(began)
             first = first or sample
             if first is not None and sample is not None and sample.lag < HARDLY_S * self.rate:
                 ends = sample.recommendations
                 if all(ends[partition] > first.recommendations[partition] for partition in ends):
-                    return spent_s
+                    return
             time.sleep(0.05)
         raise TimeoutError(f"no lists in every partition within {within_s:g} s; last sample: {self.watch.latest(0)}")
 
@@ -156,7 +157,12 @@ class Deployment:
         """Wait until every worker that should run has said that it is ready."""
         wait_until(lambda: all(slot.is_ready for slot in self.pool.wanted), within_s, "every worker is ready")
 
+    def tell_generator(self, command: str) -> None:
+        assert self.generator is not None
+        self.generator.tell(command)
+
     def stop_generator(self) -> None:
+        assert self.generator is not None
         self.reports.append(self.generator.stop())
 
     def wait_until_drained(self, within_s: float = DRAIN_S) -> None:
@@ -203,6 +209,10 @@ class Deployment:
     def _delete_topics(self) -> None:
         with contextlib.suppress(Exception):  # the broker is for these rounds alone; this only keeps it small
             delete_topics(self.settings)
+
+    def _close_generator(self) -> None:
+        if self.generator is not None:
+            self.generator.close()
 
     def _new_generator(self, phase: str) -> Generator:
         return Generator(phase, self.settings, self.plan, self.folder, rate=self.rate)

@@ -30,8 +30,9 @@ class Fault(NamedTuple):
     """A fault and what a round needs for it.
 
     `silence_s` is how long a partition may go without a list when this happens, `workers` how many there must be at
-    least; `alone` means that no other fault fits beside it, `needs_disk` that sessions must be on a disk; `stock` says
-    whether a plain Faust program claims to get over it.
+    least. `alone` means that no other fault fits beside it, `of_broker` that none fits that needs the broker or takes
+    it away, `needs_disk` that sessions must be on a disk. `stock` says whether a plain Faust program claims to get over
+    it.
     """
 
     name: str
@@ -39,8 +40,13 @@ class Fault(NamedTuple):
     silence_s: float
     workers: int = 1
     alone: bool = False
+    of_broker: bool = False
     needs_disk: bool = False
     stock: bool = True
+
+    def fits(self, other: "Fault") -> bool:
+        """Whether both can happen in one round."""
+        return not (self.alone or other.alone or (self.of_broker and other.of_broker))
 
 
 def kill(service: "Deployment", rng: random.Random) -> None:
@@ -106,9 +112,8 @@ def join(service: "Deployment", rng: random.Random) -> None:
 def leave(service: "Deployment", rng: random.Random) -> None:
     """Ask a worker to stop, for good."""
     slot = _any_worker(service, rng)
-    slot.stop(STOP_S)
-    if slot.runs:
-        raise TimeoutError(f"{slot.name} did not stop within {STOP_S:g} s of SIGTERM")
+    slot.ask_to_stop()
+    wait_until(lambda: not slot.runs, STOP_S, f"{slot.name} stops, as it was asked to")
 
 
 def refuse(service: "Deployment", rng: random.Random) -> None:
@@ -132,7 +137,7 @@ def fill_disk(service: "Deployment", rng: random.Random) -> None:
 
 def deadly(service: "Deployment", rng: random.Random) -> None:
     """Send a click that kills whoever works on it, until somebody gives it up."""
-    service.generator.tell("deadly")
+    service.tell_generator("deadly")
 
     def given_up() -> bool:
         letters = service.read("dead_letters")
@@ -143,7 +148,7 @@ def deadly(service: "Deployment", rng: random.Random) -> None:
 
 def poison(service: "Deployment", rng: random.Random) -> None:
     """Send many records in a row that are no clicks, beside the few that are always there."""
-    service.generator.tell(f"poison {POISONED}")
+    service.tell_generator(f"poison {POISONED}")
     time.sleep(1.0)
 
 
@@ -182,17 +187,17 @@ def _any_worker(service: "Deployment", rng: random.Random) -> "Slot":
 FAULTS = {
     fault.name: fault
     for fault in (
-        Fault("kill", kill, silence_s=20),
-        Fault("kill-two", kill_two, silence_s=20, workers=2),
-        Fault("freeze", freeze, silence_s=20, workers=2),
-        Fault("broker", broker, silence_s=30),
-        Fault("stall", stall, silence_s=30, workers=2),
-        Fault("join", join, silence_s=15),
-        Fault("leave", leave, silence_s=15, workers=2),
-        Fault("refuse", refuse, silence_s=30),
-        Fault("disk-full", fill_disk, silence_s=30, needs_disk=True, stock=False),
-        Fault("deadly", deadly, silence_s=120, stock=False),
-        Fault("poison", poison, silence_s=10),
-        Fault("clicks-made-again", clicks_made_again, silence_s=60, alone=True, stock=False),
+        Fault("kill", kill, silence_s=15),
+        Fault("kill-two", kill_two, silence_s=15, workers=2),
+        Fault("freeze", freeze, silence_s=15, workers=2),
+        Fault("broker", broker, silence_s=25, of_broker=True),
+        Fault("stall", stall, silence_s=25, workers=2, of_broker=True),
+        Fault("join", join, silence_s=10),
+        Fault("leave", leave, silence_s=10, workers=2),
+        Fault("refuse", refuse, silence_s=20, of_broker=True),
+        Fault("disk-full", fill_disk, silence_s=25, needs_disk=True, stock=False),
+        Fault("deadly", deadly, silence_s=30, stock=False),
+        Fault("poison", poison, silence_s=5),
+        Fault("clicks-made-again", clicks_made_again, silence_s=30, alone=True, stock=False),
     )
 }

@@ -46,7 +46,7 @@ def plans(seed: int, names: Sequence[str]) -> Iterator[Plan]:
         if not deck:
             deck = rng.sample(names, len(names))
         faults = [deck.pop()]
-        if rng.random() < TWO_FAULTS and deck and not FAULTS[faults[0]].alone and not FAULTS[deck[-1]].alone:
+        if rng.random() < TWO_FAULTS and deck and FAULTS[faults[0]].fits(FAULTS[deck[-1]]):
             faults.append(deck.pop())
         yield _plan(rng, seed, number, [FAULTS[name] for name in faults])
 

@@ -18,6 +18,7 @@ from stream.contract.codecs import decode_record
 from stream.contract.dead_letter import Cause, dead_letter_headers
 from tests.end_to_end.chaos import verdict as judged
 from tests.end_to_end.chaos.clickstream import EXPIRY_GRACE_S, SESSION_GAP_S, SESSION_LENGTH, ClickStream
+from tests.end_to_end.chaos.faults import FAULTS
 from tests.end_to_end.chaos.oracle import Expected, expect
 from tests.end_to_end.chaos.plan import plans
 from tests.end_to_end.chaos.topics import Record
@@ -231,6 +232,13 @@ def test_every_fault_comes_about_as_often_as_the_others() -> None:
     assert len(counts) == 4
     assert max(counts.values()) - min(counts.values()) <= 1
     assert all(len(plan.faults) == 1 for plan in rounds if "clicks-made-again" in plan.faults)
+
+
+def test_two_faults_of_a_round_leave_each_other_room() -> None:
+    pairs = [plan.faults for plan in islice(plans(1, list(FAULTS)), 300) if len(plan.faults) == 2]
+    assert len(pairs) > 50
+    assert all(FAULTS[one].fits(FAULTS[other]) for one, other in pairs)
+    assert not any({"broker", "stall"} <= {*pair} or "clicks-made-again" in pair for pair in pairs)
 
 
 def test_the_same_seed_gives_the_same_rounds_and_clicks() -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.local.errors import LocalBrokerError
 from deploy.local.process import BackgroundProcess, Guard
+from tests.end_to_end.chaos.patience import wait_until
 
 LOOK_EVERY_S = 0.05
 STOP_S = 20.0
@@ -51,7 +51,7 @@ class Slot:
         self._pause_s = FIRST_PAUSE_S
         self._start_at_s = 0.0
         self._process: BackgroundProcess | None = None
-        self.lock = threading.RLock()
+        self._lock = threading.RLock()
 
     @property
     def runs(self) -> bool:
@@ -67,16 +67,9 @@ class Slot:
         """Whether the newest run has said that it is."""
         return self.runs and READY.search(self.log.read_text(errors="replace")) is not None
 
-    @property
-    def pid(self) -> int:
-        with self.lock:
-            if self._process is None:
-                raise LocalBrokerError(f"{self.name} is not running")
-            return self._process.pid
-
     def signal(self, number: signal.Signals) -> bool:
         """Send it a signal, and return whether it was there to get it."""
-        with self.lock:
+        with self._lock:
             if self._process is None or not self.runs:
                 return False
             self._asked = self._asked or number in {signal.SIGKILL, signal.SIGTERM}
@@ -85,23 +78,32 @@ class Slot:
 
     def supervise(self, *, start: bool = True) -> None:
         """Note its end, and start it when it should run and does not."""
-        with self.lock:
+        with self._lock:
             if self._process is not None and self._process.returncode is not None:
                 self._note_end(self._process.wait(timeout_s=1))
             if start and self._process is None and self.wanted and time.monotonic() >= self._start_at_s:
                 self._start()
 
-    def stop(self, timeout_s: float = STOP_S) -> None:
-        """Ask it to stop and wait until it has; it is not started again."""
+    def ask_to_stop(self) -> None:
+        """Ask it to stop, frozen or not; it is not started again."""
         self.wanted = False
+        self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
-        deadline = time.monotonic() + timeout_s
-        while self.runs and time.monotonic() < deadline:
-            time.sleep(LOOK_EVERY_S)
+
+    def wait_until_stopped(self, timeout_s: float = STOP_S) -> None:
+        """Wait until it has stopped.
+
+        Raises:
+            TimeoutError: it has not, or has not in good order.
+
+        """
+        wait_until(lambda: not self.runs, timeout_s, f"{self.name} stops, as it was asked to")
         self.supervise()
+        if self.ends and self.ends[-1].code:
+            raise TimeoutError(f"{self.name} was asked to stop, and ended with code {self.ends[-1].code}")
 
     def close(self) -> None:
-        with self.lock:
+        with self._lock:
             self.wanted = False
             if self._process is not None:
                 self._process.kill()
@@ -164,14 +166,12 @@ class Pool:
         self._held = held
 
     def stop(self) -> None:
-        """Ask all to stop, and wait until they have."""
+        """Ask all to stop, and wait until they have; `TimeoutError` names one that does not."""
         slots = self.wanted
         for slot in slots:
-            slot.wanted = False
-            slot.signal(signal.SIGCONT)
-            slot.signal(signal.SIGTERM)
+            slot.ask_to_stop()
         for slot in slots:
-            slot.stop()
+            slot.wait_until_stopped()
 
     def close(self) -> None:
         self._closed.set()

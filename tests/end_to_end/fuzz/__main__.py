@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import logging
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -58,8 +59,11 @@ def main() -> int:
         checker = _run(service, arguments.events, seed)
     failed = checker.failed.total()
     _summarise(checker)
+    passed = checker.settled.total() >= arguments.events and not failed
+    if passed and arguments.keep is None:
+        shutil.rmtree(keep)
     print(f"{checker.settled.total()} passed, {failed} failed")
-    return 1 if failed or checker.settled.total() < arguments.events else 0
+    return 0 if passed else 1
 
 
 def _run(service: Service, events: int, seed: int) -> Checker:
