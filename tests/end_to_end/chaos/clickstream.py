@@ -28,6 +28,9 @@ SESSION_LENGTH = 12
 LATENESS_MS = 1_500
 REPEATED_WITHIN_MS = 2_000
 
+# Begin the ids of the events: of a topic's first life, and of its second where it is deleted and created again.
+FIRST_PHASE, SECOND_PHASE = "a", "b"
+
 SESSIONS = 3_000
 BUSY = 40
 ITEMS = 55  # of which the tiny bundle knows 50

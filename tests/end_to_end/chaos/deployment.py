@@ -23,7 +23,13 @@ from stream.clients import admin_client
 from stream.contract.specs import changelog_name
 from stream.contract.topics import create_topics, delete_topics
 from stream.settings import Settings
-from tests.end_to_end.chaos.clickstream import EXPIRY_GRACE_S, SESSION_GAP_S, SESSION_LENGTH
+from tests.end_to_end.chaos.clickstream import (
+    EXPIRY_GRACE_S,
+    FIRST_PHASE,
+    SECOND_PHASE,
+    SESSION_GAP_S,
+    SESSION_LENGTH,
+)
 from tests.end_to_end.chaos.patience import wait_until
 from tests.end_to_end.chaos.plan import Plan
 from tests.end_to_end.chaos.topics import Record, read_topic
@@ -119,7 +125,7 @@ class Deployment:
             self._create_topics()
             self.watch.start()
             stack.callback(self.watch.stop)
-            self.generator = self._new_generator("a")
+            self.generator = self._new_generator(FIRST_PHASE)
             self.pool.start(self.plan.workers)
             self._stack = stack.pop_all()
         return self
@@ -176,13 +182,16 @@ class Deployment:
         wait_until(drained, within_s, lambda: f"every click is committed; last sample: {self.watch.latest(0)}")
 
     def make_clicks_again(self) -> None:
-        """Delete the clicks topic and create it anew, while the workers run; another generator feeds it at once."""
-        self.stop_generator()
+        """Delete the clicks topic with clicks in flight and create it anew; another generator feeds it at once.
+
+        The last clicks of the old one are not known here: they went with it.
+        """
         self.earlier_clicks += self.read("clicks")
+        self._close_generator()
         self._delete(self.names["clicks"])
         self._create_topics()
         self.watch.forget()
-        self.generator = self._new_generator("b")
+        self.generator = self._new_generator(SECOND_PHASE)
 
     def make_changelog_again(self) -> None:
         """Do what the workers say has to be done when the clicks are another topic."""

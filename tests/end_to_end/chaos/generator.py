@@ -1,6 +1,6 @@
 """The process that sends clicks: an open loop, which falls behind for nobody.
 
-    python -m tests.end_to_end.chaos.generator --servers HOST:PORT --topic clicks --partitions 4 --rate 650 --seed 1
+    python -m tests.end_to_end.chaos.generator --servers HOST:PORT --topic clicks --partitions 4 --rate 9 --seed 1 --phase a
 
 Each record has its time; one that could not be sent then is sent as soon as possible, and keeps its event time. Its
 standard input takes commands, a line each: `poison N` sends so many records that are no clicks in a row, `deadly` a
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--phase", default="e")
+    parser.add_argument("--phase", required=True)
     arguments = parser.parse_args()
     stream = ClickStream(arguments.seed, arguments.phase, arguments.partitions)
     generator = Generator(arguments.servers, arguments.topic, stream)

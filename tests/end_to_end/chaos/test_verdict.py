@@ -37,7 +37,7 @@ def recommender(tiny_bundle: Path) -> Recommender:
 
 def log_of(clicks: int) -> list[Record]:
     """What the generator sends, as one partition that gets a record each millisecond and a half."""
-    stream = ClickStream(seed=3, phase="e", partitions=1)
+    stream = ClickStream(seed=3, phase="a", partitions=1)
     sent = (stream.next(NOW_MS + n * 3 // 2) for n in range(clicks))
     return [
         Record(0, offset, NOW_MS + offset * 3 // 2, record.key, record.value, list(record.headers))
@@ -155,7 +155,7 @@ BREAKS: dict[str, tuple[Callable[[Found], Found], str]] = {
         lambda found: found._replace(
             recommendations=[
                 *found.recommendations,
-                Record(0, 10**6, 0, b"s1", b'{"recommendation_id":"x","session_id":"s1"}', []),
+                Record(0, 10**6, 0, b"s1", b'{"recommendation_id":"x","session_id":"s1","trigger_event_id":"a"}', []),
             ]
         ),
         judged.UNEXPECTED,
