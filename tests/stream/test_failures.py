@@ -20,6 +20,9 @@ from tests.stream.simulation.world import Worker, World
 
 NewWorld = Callable[..., World]
 
+# A worker that is killed in its first moment has a task that was never begun.
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+
 
 @pytest.mark.parametrize(
     "scenario",
@@ -91,6 +94,11 @@ def test_a_worker_that_comes_back_from_the_dead_spoils_nothing(moment: Moment, n
     late = scenarios.freeze(new_world(), moment)
     # What librdkafka has in its queue cannot be called back: old states stand behind newer ones, and are known as such.
     assert late == (moment is scenarios.states_queued)
+
+
+@pytest.mark.parametrize("topic", ["recommendations", "nextclick-sessions-changelog"])
+def test_reports_from_before_the_partitions_went_change_nothing(topic: str, new_world: NewWorld) -> None:
+    scenarios.be_told_too_late(new_world(), topic)
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.003, 0.008])

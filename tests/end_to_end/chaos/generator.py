@@ -1,6 +1,6 @@
 """The process that sends clicks: an open loop, which falls behind for nobody.
 
-    python -m tests.end_to_end.chaos.generator --servers HOST:PORT --topic clicks --partitions 4 --rate 9 --seed 1 --phase a
+    python -m tests.end_to_end.chaos.generator --servers HOST:PORT --topic clicks --rate 9 ...
 
 Each record has its time; one that could not be sent then is sent as soon as possible, and keeps its event time. Its
 standard input takes commands, a line each: `poison N` sends so many records that are no clicks in a row, `deadly` a

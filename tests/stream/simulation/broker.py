@@ -128,6 +128,11 @@ class Group:
         self.refused = 0
         """How many commits were."""
 
+    @property
+    def joining(self) -> bool:
+        """Whether it waits for members."""
+        return self.state in {"joining", "syncing"}
+
     def join(self, request: Any, reply: Reply) -> None:
         """Take a member into the next generation."""
         if "join" in self.forbidden:

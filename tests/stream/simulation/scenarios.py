@@ -159,6 +159,30 @@ def freeze(world: World, moment: Moment) -> bool:
     return late
 
 
+def be_told_too_late(world: World, topic: str) -> None:
+    """A worker hears that its records are written when its partitions have gone to another one, and come back."""
+    worker = world.started()
+    world.clicks(20)
+    world.check()
+    world.network.late_s[topic] = 20.0
+    world.clicks(20)
+    world.until(lambda: (lists_sent if topic == "recommendations" else states_sent)(world, worker))
+    worker.process.freeze()
+    world.network.late_s.clear()
+    heir = world.started()
+    world.clicks(20)
+    world.check()
+    heir.kill()
+    worker.process.thaw()
+    world.until(lambda: worker.ready and not world.broker.group.joining)
+    world.clicks(20)
+    world.check()
+    world.pass_(20)
+    world.clicks(20)
+    world.check()
+    assert not worker.ended
+
+
 def lose_heartbeats(world: World) -> None:
     """A worker does not reach its coordinator; its partitions may be somebody else's, and it produces nothing more."""
     worker = world.started()

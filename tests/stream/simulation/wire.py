@@ -32,6 +32,8 @@ class Network:
         self.producers: list[Producer] = []
         self.report_s = TRAVEL_S
         """How long a delivery report takes."""
+        self.late_s: dict[str, float] = {}
+        """By topic, how long one takes where that is not the usual time."""
         self.cut_off: set[tuple[Process, str]] = set()
         """Processes that do not reach a node; what they send is lost, and so is what is sent to them."""
 
@@ -257,7 +259,8 @@ class Producer:
             self._unreported -= 1
             self._reports.append((error, message))
 
-        self._network.broker.clock.after(self._network.report_s, lambda: self._process.when_it_runs(arrive))
+        seconds = self._network.late_s.get(message.topic(), self._network.report_s)
+        self._network.broker.clock.after(seconds, lambda: self._process.when_it_runs(arrive))
 
     def _expire(self) -> None:
         self._process.when_it_runs(self._time_out)

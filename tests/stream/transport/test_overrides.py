@@ -26,6 +26,9 @@ from tests.stream.simulation.world import World
 
 NewWorld = Callable[..., World]
 
+# Where a worker does not come far, it has tasks that were never begun.
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+
 PROOFS: dict[tuple[type, str], Scenario] = {
     (Connection, "wait_for_shutdown"): scenarios.stop,
     (Connection, "start"): scenarios.serve,
@@ -59,7 +62,6 @@ def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio, "new_event_loop", asyncio.get_running_loop)
 
 
-@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize(("owner", "name"), PROOFS, ids=[f"{owner.__name__}.{name}" for owner, name in PROOFS])
 def test_with_the_stock_code_instead_the_scenario_fails(
     owner: type, name: str, new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
