@@ -48,9 +48,9 @@ EXPIRE_MORE_ABOVE = 500
 # Events that may be on their way at once: what a rebalance waits for, and what is read again after a crash.
 MAX_IN_FLIGHT = 4_096
 # A batch that takes no longer than this is computed in the loop: two threads that want the interpreter cost each other
-# more than the loop can do meanwhile. A longer one goes to the other thread, so that heartbeats and acknowledgements go
-# on.
-INLINE_S = 0.005
+# more than the loop can do meanwhile (a tenth of all CPU, `bench-framework`). A longer one goes to the other thread, so
+# that heartbeats and acknowledgements go on.
+INLINE_S = 0.02
 # Before an event is tried again that a worker has died of, alone: a worker that would die of anything dies meanwhile.
 REHEARSAL_S = 1.0
 # How often states are written, while there are some to write: nobody who waits for a list waits for them, and what

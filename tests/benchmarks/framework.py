@@ -8,7 +8,9 @@ with lz4. 10,000 sessions are live from the first tenth on, which is not measure
 
 `nextclick` is the real worker with a null encoder and a null recommender (`systems/null_worker.py`): it decodes and
 checks the click, reads, updates and encodes the state, scores the list shown before, encodes the list, and waits for
-one delivery report per record. The others copy lists and states that were encoded beforehand (`systems/blobs.py`).
+one delivery report per record. Quix Streams and Faust call a function that does the same for a click with the same code
+(`systems/job.py`): what a service of this kind would cost on them. `quix_bytes` and the bare loops only copy lists and
+states that were encoded beforehand (`systems/blobs.py`): the floor.
 """
 
 import argparse
@@ -28,29 +30,32 @@ from tests.benchmarks.drain import Drained, drain
 from tests.benchmarks.kafka import Topics, new_name
 from tests.benchmarks.processes import as_settings, nextclick_worker, running
 from tests.benchmarks.results import CACHE, machine, middle, say, write
-from tests.benchmarks.workload import ITEMS, SEED, SESSIONS, blobs, clicks, item_ids
+from tests.benchmarks.workload import ITEMS, SEED, SESSIONS, blobs, clicks, item_ids, job
 from tests.tiny_bundle import tiny_contents
 
 
 class System(NamedTuple):
-    """A program, what it is told beside where to read and write, and its own name for its changelog."""
+    """A program, its own name for its changelog, what it does with a click, and what else it is told."""
 
     module: str
     changelog: str
+    work: str = "blobs"
     arguments: tuple[str, ...] = ()
 
 
 NULL_WORKER = "tests.benchmarks.systems.null_worker"
+QUIX_CHANGELOG = "changelog__{group}--{clicks}--default"
 SYSTEMS = {
     "nextclick": System("null_worker", "{group}-sessions-changelog"),
     # A checkpoint so often that it writes about as many states as nextclick does ...
-    "quix": System("quix_app", "changelog__{group}--{clicks}--default", ("1024",)),
+    "quix": System("quix_app", QUIX_CHANGELOG, "job", ("1024",)),
     # ... and as Quix comes, every five seconds: of a session that changes ten times in between one state is written.
-    "quix_5s": System("quix_app", "changelog__{group}--{clicks}--default", ("0",)),
-    "faust": System("faust_stock", "{group}-states-changelog"),
+    "quix_5s": System("quix_app", QUIX_CHANGELOG, "job", ("0",)),
+    "quix_bytes": System("quix_app", QUIX_CHANGELOG, "blobs", ("1024",)),
+    "faust": System("faust_stock", "{group}-states-changelog", "job"),
     "confluent": System("confluent_loop", "{group}-changelog"),
-    "aiokafka": System("aiokafka_loop", "{group}-changelog", ("aiokafka",)),
-    "aiokafka_librdkafka": System("aiokafka_loop", "{group}-changelog", ("librdkafka",)),
+    "aiokafka": System("aiokafka_loop", "{group}-changelog", arguments=("aiokafka",)),
+    "aiokafka_librdkafka": System("aiokafka_loop", "{group}-changelog", arguments=("librdkafka",)),
 }
 # Those that nobody makes a changelog for.
 OWN_CHANGELOG = ("confluent", "aiokafka", "aiokafka_librdkafka")
@@ -119,8 +124,9 @@ class Bench:
         self._quix = quix
         self._bundle = folder / "bundle"
         write_bundle(self._bundle, dataclasses.replace(tiny_contents(ITEMS, 64, 50), item_ids=item_ids()))
-        self._blobs = folder / "blobs"
-        blobs().write(self._blobs)
+        self._folder = folder
+        blobs().write(folder / "blobs")
+        job().write(folder / "job")
         self.written: dict[str, dict[str, int]] = {}
         self.disk: dict[str, int] = {}
         self._clicks = self._topics.create(new_name("clicks"), {"message.timestamp.type": "LogAppendTime"})
@@ -155,8 +161,8 @@ class Bench:
             self._topics.create(changelog)
         python = self._quix if system.startswith("quix") else sys.executable
         command = [python, "-m", f"tests.benchmarks.systems.{SYSTEMS[system].module}"]
-        command += [self._topics.servers, self._clicks, output, changelog, group, str(self._blobs)]
-        command += SYSTEMS[system].arguments
+        command += [self._topics.servers, self._clicks, output, changelog, group]
+        command += [str(self._folder / SYSTEMS[system].work), *SYSTEMS[system].arguments]
         with running(system, command) as process:
             process.wait_until(lambda: self._topics.end(output) > 0, 120)
             drained = drain(self._topics, output, group, self._clicks, process.pid, self._events)

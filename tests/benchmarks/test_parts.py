@@ -9,12 +9,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from serving.events import decode_click, encode_click
+from serving.events import decode_click, decode_recommendation, encode_click
 from serving.index import Index
+from serving.session import SessionState, decode_state, last_lines
+from serving.settings import ServingSettings
 from tests.benchmarks import latency, page, pipeline, recovery, workload
 from tests.benchmarks.grown import exact_top, grow, index_recall
 from tests.benchmarks.processes import as_settings, cpu_s
 from tests.benchmarks.systems.blobs import COUNT, Blobs
+from tests.benchmarks.systems.job import Job
 
 
 def test_the_same_clicks_every_time() -> None:
@@ -53,6 +56,22 @@ def test_a_blob_counts_the_session_and_names_the_click() -> None:
     read = msgspec.json.decode(answer)
     assert read["trigger_event_id"] == decode_click(value).event_id
     assert len(read["items"]) == 20
+
+
+def test_the_job_of_other_frameworks_leads_to_the_same_states_and_lists(tmp_path: Any) -> None:
+    job = workload.job(count=3)
+    job.write(tmp_path / "job")
+    job = Job.read(str(tmp_path / "job"))
+    clicks = [value for key, value in workload.clicks(40_000) if key == b"session-000007"]
+    assert len(clicks) > 1
+    stored, expected, settings = None, SessionState(), ServingSettings()
+    for value in clicks:
+        stored, answer = job.handle(value, stored)
+        click, read = decode_click(value), decode_recommendation(answer)
+        expected.fold(click, click.timestamp_ms, settings.session_length, settings.session_gap_s * 1e3)
+        assert (read.trigger_event_id, read.session_id, len(read.items)) == (click.event_id, click.session_id, 20)
+        assert last_lines(decode_state(stored).last_list, 20) == [item.item_id for item in read.items]
+    assert decode_state(stored or b"").interactions == expected.interactions
 
 
 def test_blobs_survive_their_file(tmp_path: Any) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 from serving.events import Click, Reason, Recommendation, RecommendedItem, encode_click, encode_recommendation
+from serving.recommender import RankedList
 from tests.benchmarks.systems.blobs import COUNT, Blobs
+from tests.benchmarks.systems.job import Job, Prepared
 
 SEED = 4
 SESSIONS = 10_000
@@ -62,13 +64,24 @@ def blobs(count: int = 1_000) -> Blobs:
     return Blobs(lists, [state[COUNT.size :] for state in states])
 
 
+def job(count: int = 1_000) -> Job:
+    """Return what other frameworks do for a click when they do nextclick's work."""
+    choose = random.Random(SEED)
+    ranked = (RankedList.of("encoder", _items(choose)) for _ in range(count))
+    return Job([Prepared(found.items, found.shown) for found in ranked], choose.randbytes(4 * 64))
+
+
 def _list(choose: random.Random) -> bytes:
-    items = [
+    identity, bundle = _hex(choose, 128), _hex(choose, 64)
+    answer = Recommendation(identity, "session-000000", "", bundle, "0", START_MS, "encoder", _items(choose))
+    return encode_recommendation(answer).replace(b'"trigger_event_id":"",', b"", 1)[1:]
+
+
+def _items(choose: random.Random) -> list[RecommendedItem]:
+    return [
         RecommendedItem(item, round(choose.random(), 6), Reason("session", [choose.choice(item_ids())]))
         for item in choose.sample(item_ids(), 20)
     ]
-    answer = Recommendation(_hex(choose, 128), "session-000000", "", _hex(choose, 64), "0", START_MS, "encoder", items)
-    return encode_recommendation(answer).replace(b'"trigger_event_id":"",', b"", 1)[1:]
 
 
 def _state(choose: random.Random) -> bytes:

@@ -59,7 +59,7 @@ async def librdkafka_producer(servers: str) -> Publish:
 
 async def serve(arguments: Arguments, new_producer: Callable[[str], Awaitable[Publish]]) -> None:
     """Serve until killed."""
-    servers, clicks, output, changelog, group, blobs = arguments
+    servers, clicks, output, changelog, group, work = arguments
     consumer = AIOKafkaConsumer(
         clicks, bootstrap_servers=servers, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False
     )
@@ -70,7 +70,7 @@ async def serve(arguments: Arguments, new_producer: Callable[[str], Awaitable[Pu
         found = await consumer.getmany(timeout_ms=1000, max_records=BATCH)
         records: list[Record] = []
         for message in (message for messages in found.values() for message in messages):
-            states[message.key], answer = blobs.handle(message.value, states.get(message.key))
+            states[message.key], answer = work.handle(message.value, states.get(message.key))
             records += [(output, message.key, answer), (changelog, message.key, states[message.key])]
         if records:
             await publish(records)

@@ -1,23 +1,29 @@
-"""The command line that all systems share: SERVERS CLICKS OUTPUT CHANGELOG GROUP BLOBS."""
+"""The command line that all systems share: SERVERS CLICKS OUTPUT CHANGELOG GROUP WORK."""
 
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.benchmarks.systems.blobs import Blobs
+from tests.benchmarks.systems.job import Job
 
 
 class Arguments(NamedTuple):
-    """Where a system reads and writes. Quix Streams and Faust name their changelogs themselves."""
+    """Where a system reads and writes, and what it does with a click.
+
+    Quix Streams and Faust name their changelogs themselves.
+    """
 
     servers: str
     clicks: str
     output: str
     changelog: str
     group: str
-    blobs: Blobs
+    work: Blobs | Job
 
 
 def read_arguments() -> Arguments:
     """Read the command line."""
-    servers, clicks, output, changelog, group, blobs = sys.argv[1:7]
-    return Arguments(servers, clicks, output, changelog, group, Blobs.read(blobs))
+    servers, clicks, output, changelog, group, work = sys.argv[1:7]
+    kinds: dict[str, type[Blobs] | type[Job]] = {"blobs": Blobs, "job": Job}
+    return Arguments(servers, clicks, output, changelog, group, kinds[Path(work).name].read(work))

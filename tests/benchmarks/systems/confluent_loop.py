@@ -13,7 +13,7 @@ BATCH = 512
 
 def main() -> None:
     """Serve until killed."""
-    servers, clicks, output, changelog, group, blobs = read_arguments()
+    servers, clicks, output, changelog, group, work = read_arguments()
     consumer = Consumer(
         {
             "bootstrap.servers": servers,
@@ -44,7 +44,7 @@ def main() -> None:
         batch = consumer.consume(BATCH, 0.05)
         for message in batch:
             key = message.key()
-            states[key], answer = blobs.handle(message.value(), states.get(key))
+            states[key], answer = work.handle(message.value(), states.get(key))
             producer.produce(output, answer, key, on_delivery=report)
             producer.produce(changelog, states[key], key, on_delivery=report)
         if batch:

@@ -36,7 +36,7 @@ async def serve(arguments: Arguments) -> None:
         for messages in (await consumer.getmany(timeout_ms=1000)).values():
             for message in messages:
                 key = message.key
-                states[key], answer = arguments.blobs.handle(message.value, states.get(key))
+                states[key], answer = arguments.work.handle(message.value, states.get(key))
                 producer.produce(arguments.output, answer, key)
                 producer.produce(arguments.changelog, states[key], key)
         producer.poll(0)

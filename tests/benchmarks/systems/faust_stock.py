@@ -7,7 +7,7 @@ from tests.benchmarks.systems.arguments import read_arguments
 
 def main() -> None:
     """Serve until killed."""
-    servers, clicks_name, output_name, _, group, blobs = read_arguments()
+    servers, clicks_name, output_name, _, group, work = read_arguments()
     app = faust.App(
         group,
         broker=f"kafka://{servers}",
@@ -27,7 +27,7 @@ def main() -> None:
     @app.agent(clicks)  # type: ignore[untyped-decorator]
     async def serve(stream: faust.Stream) -> None:
         async for key, value in stream.items():
-            states[key], answer = blobs.handle(value, states.get(key))
+            states[key], answer = work.handle(value, states.get(key))
             await output.send(key=key, value=answer)
 
     faust.Worker(app, loglevel="warning").execute_from_commandline()

@@ -14,7 +14,7 @@ from tests.benchmarks.systems.arguments import read_arguments
 
 def main() -> None:
     """Serve until killed."""
-    servers, clicks_name, output_name, _, group, blobs = read_arguments()
+    servers, clicks_name, output_name, _, group, work = read_arguments()
     app = Application(
         broker_address=servers,
         consumer_group=group,
@@ -28,7 +28,7 @@ def main() -> None:
     output = app.topic(output_name, value_serializer="bytes", key_serializer="bytes")
 
     def serve(value: bytes, state: State) -> bytes:
-        new_state, answer = blobs.handle(value, state.get_bytes("state"))
+        new_state, answer = work.handle(value, state.get_bytes("state"))
         state.set_bytes("state", new_state)
         return answer
 
