@@ -154,6 +154,10 @@ def encode_recommendation(recommendation: Recommendation | ListedRecommendation)
     return _encoder.encode(recommendation)
 
 
+# Copied for each list: to make one costs as much as to hash with it.
+_list_hasher = hashlib.blake2b(digest_size=16)
+
+
 def recommendation_id(
     session_id: str,
     event_id: str,
@@ -173,7 +177,9 @@ def recommendation_id(
         parts.append(_prefixed("shed"))
     if supersedes:
         parts.append(_prefixed("supersedes", *supersedes))
-    return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
+    hasher = _list_hasher.copy()
+    hasher.update(b"".join(parts))
+    return hasher.hexdigest()
 
 
 def _prefixed(*parts: str) -> bytes:

@@ -6,6 +6,7 @@ to fall back on what is popular is in `nextclick_stream_lists_total{source="popu
 
 from collections import Counter as Counts
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
@@ -28,6 +29,10 @@ OUTCOMES = ("served", "dead_letter", "duplicate", "replayed", "superseded", "too
 PREQUENTIAL_K = (1, 5, 10, 20)
 # Producers' clocks differ from the broker's by less than this where anybody keeps them.
 CLOCKS_DIFFER_MS = 5_000
+
+# Every list comes by here: a generator of Python costs three times as much.
+_SOURCE = attrgetter("source")
+_BUNDLE_AND_RANK = attrgetter("bundle", "rank")
 
 
 class Metrics:
@@ -111,10 +116,11 @@ class Metrics:
         answers = outcome.answers
         times = [answer.record.timestamp_ms for answer in answers]
         self.latency.observe_all([max(0.0, at - time_ms / 1000) for time_ms in times if time_ms >= 0])
-        self.age.observe_all([max(0.0, at - answer.click.timestamp_ms / 1000) for answer in answers])
-        by_clicks = (answer.click.timestamp_ms - CLOCKS_DIFFER_MS for answer in answers)
-        self.ahead.inc(sum(0 <= got_ms < sent_ms for got_ms, sent_ms in zip(times, by_clicks, strict=True)))
-        for source, count in Counts(answer.source for answer in answers).items():
+        sent = [answer.click.timestamp_ms for answer in answers]
+        self.age.observe_all([max(0.0, at - time_ms / 1000) for time_ms in sent])
+        late = [0 <= got_ms < sent_ms - CLOCKS_DIFFER_MS for got_ms, sent_ms in zip(times, sent, strict=True)]
+        self.ahead.inc(sum(late))
+        for source, count in Counts(map(_SOURCE, answers)).items():
             self.lists.labels(source).inc(count)
         for reason, count in Counts(dead.reason for dead in outcome.dead).items():
             self.dead_letters.labels(reason).inc(count)
@@ -129,8 +135,8 @@ class Metrics:
     def count_hits(self, hits: Iterable[Hit]) -> None:
         """Score the lists that were shown just before these clicks."""
         by_bundle: dict[str, Counts[int]] = {}
-        for hit in hits:
-            by_bundle.setdefault(hit.bundle, Counts())[hit.rank] += 1
+        for (bundle, rank), count in Counts(map(_BUNDLE_AND_RANK, hits)).items():
+            by_bundle.setdefault(bundle, Counts())[rank] = count
         for bundle, ranks in by_bundle.items():
             self.evaluated.labels(bundle).inc(ranks.total())
             for k, hits_at_k, reciprocal_ranks in self._at_k(bundle):

@@ -36,17 +36,24 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     value: bytes
 
 
+Place = tuple[int, bytes]
+"""Where a session is stored: its partition and key."""
+
+ByPlace = dict[int, dict[bytes, Stored]]
+"""States by partition, then by key."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """What a batch comes to; every record of it is in exactly one of `answers`, `dead` and the counts up to `too_old`.
 
-    The counts are those of `serving.process.Processed`. `states` is what must be stored, by partition and key.
+    The counts are those of `serving.process.Processed`. `states` is what must be stored.
     `seconds` is the time spent in each stage; `process` includes `encode` and `search`.
     """
 
     answers: list[Answer] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
-    states: dict[tuple[int, bytes], Stored] = field(default_factory=dict)
+    states: ByPlace = field(default_factory=dict)
     hits: list[Hit] = field(default_factory=list)
     duplicates: int = 0
     replayed: int = 0
@@ -58,10 +65,6 @@ class Outcome:
     def spent(self, stage: str, seconds: float) -> None:
         """Add time spent in a stage."""
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-
-
-Place = tuple[int, bytes]
-"""Where a session is stored: its partition and key."""
 
 
 class Valid(NamedTuple):
@@ -199,7 +202,10 @@ def _groups(records: list[Incoming], clicks: list[Sourced]) -> list[Valid]:
             session_id = sourced.click.session_id
             place = places.get(session_id)
             if place is None:
-                places[session_id] = (record.partition, session_id.encode())
+                places[session_id] = (
+                    record.partition,
+                    record.key or b"",
+                )
             elif place[0] != record.partition:
                 others.append(i)
         kept = sorted(set(range(len(records))) - set(others)) if others else range(len(records))
@@ -211,9 +217,14 @@ def _groups(records: list[Incoming], clicks: list[Sourced]) -> list[Valid]:
 def _add(processed: Processed, group: Valid, outcome: Outcome) -> None:
     for served in processed.lists:
         outcome.answers.append(Answer(group.records[served.place], served.click, served.source, served.value))
+    places, states = group.places, outcome.states
     for session_id, state in processed.states.items():
+        partition, key = places[session_id]
         stored = Stored(encode_state(state), state.applied_offset, state.seen_ms)
-        outcome.states[group.places[session_id]] = stored
+        if partition in states:
+            states[partition][key] = stored
+        else:
+            states[partition] = {key: stored}
     outcome.hits += processed.hits
     outcome.duplicates += processed.duplicates
     outcome.replayed += processed.replayed
@@ -225,5 +236,5 @@ def _add(processed: Processed, group: Valid, outcome: Outcome) -> None:
 
 def _changed(places: Mapping[str, Place], outcome: Outcome) -> dict[str, SessionState]:
     """Return the sessions that have changed already, as they are now."""
-    stored = {session_id: outcome.states.get(place) for session_id, place in places.items()}
+    stored = {session_id: outcome.states.get(partition, {}).get(key) for session_id, (partition, key) in places.items()}
     return {session_id: decode_state(found.state) for session_id, found in stored.items() if found is not None}

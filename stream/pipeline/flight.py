@@ -1,14 +1,10 @@
 """What is on its way: batches whose lists are not acknowledged yet, and the states that follow from them."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from stream.contract.incoming import Incoming
-from stream.pipeline.compute import Outcome
-from stream.state.partition import Stored
-
-Place = tuple[int, bytes]
-"""A session: its partition and its key."""
+from stream.pipeline.compute import ByPlace, Outcome, Place
 
 
 class Flight:
@@ -37,7 +33,7 @@ class Airspace:
 
     def __init__(self, stored: Callable[[int, bytes], bytes | None]) -> None:
         self._stored = stored
-        self._states: dict[Place, Stored] = {}
+        self._states: ByPlace = {}
         self._flights: deque[Flight] = deque()
         self.events = 0
         """Events in flights that have not landed."""
@@ -46,17 +42,19 @@ class Airspace:
         return self.events > 0
 
     def __contains__(self, place: Place) -> bool:
-        return place in self._states
+        partition, key = place
+        return key in self._states.get(partition, {})
 
     def state_of(self, partition: int, key: bytes) -> bytes | None:
         """Return a session's newest state, whether it is in the table yet or not."""
-        flying = self._states.get((partition, key))
-        return self._stored(partition, key) if flying is None else flying.state
+        flying = self._states.get(partition)
+        stored = None if flying is None else flying.get(key)
+        return self._stored(partition, key) if stored is None else stored.state
 
     def begin(self, flight: Flight) -> None:
         """Add the newest flight."""
         self._flights.append(flight)
-        self._states.update(flight.outcome.states)
+        add(flight.outcome.states, self._states)
         self.events += flight.count
 
     def arrivals(self) -> list[Flight]:
@@ -66,11 +64,13 @@ class Airspace:
             arrived.append(self._flights.popleft())
         return arrived
 
-    def land(self, flights: Iterable[Flight], states: Mapping[Place, Stored]) -> None:
+    def land(self, flights: Iterable[Flight], states: ByPlace) -> None:
         """Forget flights whose newest states are in the table."""
-        for place, stored in states.items():
-            if self._states.get(place) is stored:
-                del self._states[place]
+        for partition, landed in states.items():
+            flying = self._states.get(partition, {})
+            for key, stored in landed.items():
+                if flying.get(key) is stored:
+                    del flying[key]
         self.events -= sum(flight.count for flight in flights)
 
     def clear(self) -> None:
@@ -80,9 +80,18 @@ class Airspace:
         self.events = 0
 
 
-def newest_states(flights: Iterable[Flight]) -> dict[Place, Stored]:
+def newest_states(flights: Iterable[Flight]) -> ByPlace:
     """Return the states that flights leave behind: of a session that is in several, the newest."""
-    states: dict[Place, Stored] = {}
+    states: ByPlace = {}
     for flight in flights:
-        states |= flight.outcome.states
+        add(flight.outcome.states, states)
     return states
+
+
+def add(newer: ByPlace, states: ByPlace) -> None:
+    """Put newer states over those that are there."""
+    for partition, found in newer.items():
+        if partition in states:
+            states[partition].update(found)
+        else:
+            states[partition] = found.copy()

@@ -28,15 +28,14 @@ from serving.errors import StateError
 from stream.contract.incoming import Incoming
 from stream.errors import BrokerError, PublishError, TopicError, as_sentence, place_of
 from stream.metrics import Metrics
-from stream.pipeline.compute import Computer, Outcome
-from stream.pipeline.flight import Airspace, Flight, Place, newest_states
+from stream.pipeline.compute import ByPlace, Computer, Outcome
+from stream.pipeline.flight import Airspace, Flight, newest_states
 from stream.pipeline.notes import Notes
 from stream.pipeline.overload import Overload
 from stream.pipeline.publish import answers, check, condemned
 from stream.settings import Settings
 from stream.state.attempts import Attempts
 from stream.state.attempts import Plan as AttemptPlan
-from stream.state.partition import Stored
 from stream.state.table import APPLIED_OFFSET_HEADER, MARKER_KEY, SessionTable
 from stream.transport.link import Link
 from stream.transport.producer import OffsetReceipt, Outgoing, Receipt
@@ -71,7 +70,7 @@ class Writing(NamedTuple):
     """What one write to the changelog holds."""
 
     flights: list[Flight]
-    states: dict[Place, Stored]
+    states: ByPlace
     markers: dict[int, bytes]
     expired: list[Expired]
     epoch: int
@@ -255,8 +254,9 @@ class Pipeline:
 
     def _changes(self, writing: Writing) -> Iterator[Outgoing]:
         changelog = self._table.changelog_topic_name
-        for (partition, key), stored in writing.states.items():
-            yield Outgoing(changelog, key, stored.state, partition)
+        for partition, states in writing.states.items():
+            for key, stored in states.items():
+                yield Outgoing(changelog, key, stored.state, partition)
         for partition, marker in writing.markers.items():
             yield Outgoing(changelog, MARKER_KEY, marker, partition)
         for partition, sessions in writing.expired:
@@ -287,10 +287,7 @@ class Pipeline:
             self._fail(error)
 
     def _put(self, writing: Writing, followed: Mapping[int, int]) -> None:
-        changes: dict[int, dict[bytes, Stored]] = {}
-        for (partition, key), stored in writing.states.items():
-            changes.setdefault(partition, {})[key] = stored
-        for partition, states in changes.items():
+        for partition, states in writing.states.items():
             self._table.shards[partition].store(states, followed.get(partition))
         for partition, marker in writing.markers.items():
             self._table.shards[partition].note(MARKER_KEY, marker, followed.get(partition))

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import confluent_kafka
@@ -54,11 +55,18 @@ class Receipt:
     def __call__(self, error: Any, message: Any) -> None:
         """Take one delivery report, as librdkafka gives it."""
         self.waiting -= 1
-        if error is not None and self.refused is None:
-            size = len(message.value() or b"")
-            self.refused = f"topic {message.topic()} did not take a record of {size} bytes ({error})"
+        if error is not None:
+            self._refuse(error, message)
         if not self.waiting:
             self._on_done(self)
+
+    def _refuse(self, error: Any, message: Any) -> None:
+        if self.refused is None:
+            size = len(message.value() or b"")
+            self.refused = f"topic {message.topic()} did not take a record of {size} bytes ({error})"
+
+
+_PARTITION = attrgetter("partition")
 
 
 class OffsetReceipt(Receipt):
@@ -71,7 +79,7 @@ class OffsetReceipt(Receipt):
 
     def __init__(self, records: Sequence[Outgoing], on_done: Callable[["Receipt"], None]) -> None:
         super().__init__(len(records), on_done)
-        self._count = Counter(record.partition for record in records)
+        self._count = Counter(map(_PARTITION, records))
         self._first: dict[int, Any] = {}
         self._last: dict[int, Any] = {}
 
@@ -81,7 +89,12 @@ class OffsetReceipt(Receipt):
         if partition not in self._first:
             self._first[partition] = message
         self._last[partition] = message
-        super().__call__(error, message)
+        # The rest is the receipt's own; to call it would cost more than it does.
+        self.waiting -= 1
+        if error is not None:
+            self._refuse(error, message)
+        if not self.waiting:
+            self._on_done(self)
 
     def stretches(self) -> Iterator[tuple[int, int, int]]:
         """Give `(partition, oldest, newest)`: the offsets between which the records of a partition, and no other, are.

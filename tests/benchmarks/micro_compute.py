@@ -108,7 +108,7 @@ class Bench:
             spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - began, **outcome.seconds}
             for name, value in spent.items():
                 seconds[name] += value
-            self._states.update({key: stored for (_, key), stored in outcome.states.items()})
+            self._states.update(outcome.states[0])
         return seconds
 
 

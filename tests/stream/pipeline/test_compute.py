@@ -12,11 +12,10 @@ from serving.process import Mode
 from serving.recommender import Recommender
 from serving.settings import ServingSettings
 from stream.contract.incoming import Incoming
-from stream.pipeline.compute import Computer, Outcome
-from stream.state.partition import Stored
+from stream.pipeline.compute import ByPlace, Computer, Outcome
+from stream.pipeline.flight import add
 
 Lists = dict[tuple[int, int], bytes]
-States = dict[tuple[int, bytes], Stored]
 
 clicks = st.builds(
     Click,
@@ -45,19 +44,19 @@ def ended(outcome: Outcome) -> int:
     return len(outcome.answers) + len(outcome.dead) + counts
 
 
-def run(bundle: Bundle, batches: Iterable[list[Incoming]]) -> tuple[Lists, States]:
-    states: States = {}
+def run(bundle: Bundle, batches: Iterable[list[Incoming]]) -> tuple[Lists, ByPlace]:
+    states: ByPlace = {}
     lists: Lists = {}
 
     def state_of(partition: int, key: bytes) -> bytes | None:
-        stored = states.get((partition, key))
+        stored = states.get(partition, {}).get(key)
         return None if stored is None else stored.state
 
     computer = Computer(Recommender(bundle, ServingSettings()), state_of, partitions=2)
     for batch in batches:
         outcome = computer.compute(batch, Control())
         assert ended(outcome) == len(batch)
-        states |= outcome.states
+        add(outcome.states, states)
         lists |= {(answer.record.partition, answer.record.offset): answer.value for answer in outcome.answers}
     return lists, states
 
