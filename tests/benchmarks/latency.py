@@ -8,13 +8,15 @@ a time, in order. Generator, reader, worker, echo and Apache Kafka share this ma
 `echo` is a bare loop that reads a click and writes two records as large as a list and a state (`systems/echo.py`): what
 Kafka, its clients and this machine need for themselves. The two take turns at each rate; both run all the time. When
 the echo itself is slow (p50 above 1.5 ms at 1,000/s), the machine was busy and the run is void.
+
+The last rate is 70 % of the capacity: of the lists per second that arrive when clicks are sent as fast as the worker
+drains a backlog, with the generator and the reader on the same cores.
 """
 
 import argparse
 import sys
 import tempfile
 import time
-from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -24,6 +26,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from deploy.local.kafka import KafkaBroker
 from deploy.local.process import free_port
@@ -38,11 +41,14 @@ from tests.benchmarks.workload import blobs, interleave, records
 RATES = (100, 500, 1_000)
 CAPACITY_SHARE = 0.7
 CAPACITY_EVENTS = 60_000
+CAPACITY_SECONDS = 8.0
 # Of each run, not measured: connections, caches.
 SKIPPED_S = 3.0
 QUANTILES = {"p50_ms": 50.0, "p90_ms": 90.0, "p99_ms": 99.0, "p999_ms": 99.9}
 VOID_P50_MS, VOID_RATE = 1.5, 1_000
 LIVE_SESSIONS = 1_000
+
+Nanoseconds = npt.NDArray[Any]
 
 
 def main() -> None:
@@ -64,9 +70,11 @@ def main() -> None:
         topics = stack.enter_context(closing(Topics(broker.bootstrap_servers)))
         bench = Bench(topics, folder, sessions, stack)
         bench.start(directory)
-        details["capacity_events_per_second"] = round(bench.capacity)
-        say(f"drains {bench.capacity:.0f} clicks/s")
-        rates = [*options.rates, round(bench.capacity * CAPACITY_SHARE)]
+        details["drained_per_second"] = round(bench.drained)
+        capacity = bench.capacity()
+        details["capacity_events_per_second"] = round(capacity)
+        say(f"drains {bench.drained:.0f} clicks/s, carries {capacity:.0f} from the generator to the reader")
+        rates = [*options.rates, round(capacity * CAPACITY_SHARE)]
         for repeat in range(options.repeats):
             for rate in rates:
                 for system in ("nextclick", "echo"):
@@ -116,10 +124,11 @@ class Bench:
         self._stack = stack
         self._sent = 0
         self._routes: dict[str, Route] = {}
-        self.capacity = 0.0
+        self.drained = 0.0
+        """Clicks per second of a backlog."""
 
     def start(self, bundle: Path) -> None:
-        """Start both; the worker first answers a backlog, which tells its capacity."""
+        """Start both; the worker first answers a backlog."""
         self._routes["echo"] = self._start_echo()
         group, clicks, lists = new_name("nextclick"), new_name("clicks"), new_name("lists")
         settings = {
@@ -132,7 +141,7 @@ class Bench:
         self._topics.fill(clicks, records(self._take(CAPACITY_EVENTS), time.time_ns() // 1_000_000))
         self._worker = self._stack.enter_context(nextclick_worker(bundle, settings, free_port()))
         drained = drain(self._topics, lists, group, clicks, self._worker.process.pid, CAPACITY_EVENTS)
-        self.capacity = 1e6 / drained.wall_us_per_event
+        self.drained = 1e6 / drained.wall_us_per_event
         self._routes["nextclick"] = Route(clicks, lists, self._worker.process.pid)
 
     def _start_echo(self) -> Route:
@@ -144,14 +153,28 @@ class Bench:
         process = self._stack.enter_context(running("echo", [*command, new_name("echo"), str(path)]))
         return Route(clicks, lists, process.pid)
 
+    def capacity(self) -> float:
+        """Send more clicks than can be served; return how many lists arrive per second."""
+        due_ns, found_ns = self._send(self._routes["nextclick"], self.drained, CAPACITY_SECONDS)
+        return len(found_ns) / float(found_ns.max() - due_ns[0]) * 1e9
+
     def run(self, system: str, rate: float, seconds: float) -> dict[str, Any]:
         """Send clicks at a rate and return what their latencies were."""
-        route, count = self._routes[system], round(rate * seconds)
-        first = self._sent
+        route = self._routes[system]
+        before, cpu_before = self._stages(system), cpu_s(route.pid)
+        due_ns, found_ns = self._send(route, rate, seconds)
+        latencies = (found_ns - due_ns)[round(rate * SKIPPED_S) :] / 1e6
+        run = {"system": system, "rate": rate, "samples": len(latencies)}
+        run |= {name: round(float(np.percentile(latencies, q)), 3) for name, q in QUANTILES.items()}
+        run["cpu_us_per_event"] = round((cpu_s(route.pid) - cpu_before) / len(found_ns) * 1e6, 1)
+        return run | {"stages": stage_means(before, self._stages(system))}
+
+    def _send(self, route: Route, rate: float, seconds: float) -> tuple[Nanoseconds, Nanoseconds]:
+        """Send clicks at a rate; return when each was due, and when its list arrived."""
+        count, first = round(rate * seconds), self._sent
         clicks, arrivals = self._folder / "clicks", self._folder / "arrivals"
         clicks.write_bytes(msgspec.msgpack.encode(self._take(count)))
         module = [sys.executable, "-m"]
-        before, cpu_before = self._stages(system), cpu_s(route.pid)
         place = [self._topics.servers, route.lists, str(first), str(count), str(arrivals)]
         with running("reader", [*module, "tests.benchmarks.systems.reader", *place]) as reader:
             reader.wait_until(lambda: "ready" in reader.log.read_text(), 30)
@@ -162,15 +185,10 @@ class Bench:
                 assert code == 0, load.last_lines()
             code = reader.wait(60)
             assert code == 0, reader.last_lines()
-        found = array("q", arrivals.read_bytes())
-        due_ns = start_ns + np.arange(count) * 1e9 / rate
-        latencies = (np.array(found) - due_ns)[round(rate * SKIPPED_S) :] / 1e6
-        lost = int((np.array(found) == 0).sum())
+        found_ns = np.frombuffer(arrivals.read_bytes(), np.int64)
+        lost = int((found_ns == 0).sum())
         assert not lost, f"{lost} of {count} clicks had no list within {seconds + 20} s"
-        run = {"system": system, "rate": rate, "samples": len(latencies)}
-        run |= {name: round(float(np.percentile(latencies, q)), 3) for name, q in QUANTILES.items()}
-        run["cpu_us_per_event"] = round((cpu_s(route.pid) - cpu_before) / count * 1e6, 1)
-        return run | {"stages": stage_means(before, self._stages(system))}
+        return start_ns + np.arange(count) * 1e9 / rate, found_ns
 
     def _take(self, count: int) -> list[tuple[str, str]]:
         self._sent += count

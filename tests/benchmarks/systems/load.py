@@ -1,8 +1,8 @@
 """An open-loop generator: each click leaves at its scheduled time, whatever became of those before it.
 
-SERVERS TOPIC RATE START_NS FIRST CLICKS sends the clicks of a file (`workload.Clicks`) evenly, the first at START_NS of
-the monotonic clock, which all processes of a machine share. Event ids count on from FIRST, so that a reader can tell
-from the answer alone when its click was due.
+SERVERS TOPIC RATE START_NS FIRST CLICKS sends the clicks of a file, pairs of session and item, evenly, the first at
+START_NS of the monotonic clock, which all processes of a machine share. Event ids count on from FIRST, so that a reader
+can tell from the answer alone when its click was due.
 """
 
 import sys
