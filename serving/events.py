@@ -93,7 +93,7 @@ class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True):
         msgspec.Meta(
             max_length=MAX_SUPERSEDED,
             description="`event_id`s of the session's clicks that this list answers too, oldest first: "
-            "only with `overload.emit = latest`.",
+            "only with `overload.emit = latest` or above `overload.latest_above_lag`.",
         ),
     ] = []
 

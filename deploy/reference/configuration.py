@@ -38,7 +38,7 @@ a Service called nextclick: give the pod `enableServiceLinks: false`. Passwords 
 are never logged. Relative paths start at the working directory, `~` is the home directory.
 """
 
-UNITS = {"_s": "seconds", "_ms": "milliseconds", "_bytes": "bytes", "_events": "events"}
+UNITS = {"_s": "seconds", "_ms": "milliseconds", "_bytes": "bytes", "_events": "events", "_lag": "clicks"}
 TYPE_NAMES: dict[Any, str] = {int: "integer", float: "number", str: "text", Path: "path", SecretStr: "secret"}
 
 

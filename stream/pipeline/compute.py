@@ -1,4 +1,4 @@
-"""What a batch comes to: pure, and run in one thread beside the event loop. Nothing is read or written here."""
+"""What a batch comes to: pure, in the event loop or, if it is large, a thread beside it. Nothing is read or written."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

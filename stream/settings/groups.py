@@ -82,13 +82,16 @@ class WorkerSettings(Group):
     """How often finished offsets are committed. Seconds."""
 
     session_timeout_s: float = Field(10.0, gt=0, le=3600)
-    """Without a heartbeat for so long, Kafka gives a worker's partitions to another one. Seconds."""
+    """Without a heartbeat for so long, Kafka gives a worker's partitions to another one. The brokers must allow it:
+    6 s to 30 minutes by their defaults. Who raises it later must raise the changelog's `min.compaction.lag.ms` too.
+    Seconds."""
 
     heartbeat_interval_s: float = Field(3.0, gt=0, le=3600)
     """How often a worker tells Kafka that it lives; less than half of `session_timeout_s`. Seconds."""
 
     shutdown_timeout_s: float = Field(10.0, gt=0, le=3600)
-    """After SIGTERM, the batch in hand is finished and committed within so long. Seconds."""
+    """After SIGTERM, what is in hand is finished and committed; a worker that needs longer than this ends at once with
+    exit code 1, and what was not committed is read again. Seconds."""
 
     broker_wait_s: float = Field(30.0, ge=0, le=3600)
     """A worker that starts waits so long for Kafka to answer, then ends with an error. Seconds."""
@@ -102,7 +105,8 @@ class WorkerSettings(Group):
 
     stall_timeout_s: float = Field(60.0, ge=0, le=86_400)
     """The watchdog: a worker that has clicks waiting, a broker that answers, and has finished none of them for so long
-    ends with an error, so that it is started anew; 0 turns it off. Seconds."""
+    ends with an error, so that it is started anew; so does one whose event loop has not turned for so long. It also
+    sees that `clicks` is still the same topic. 0 turns all of this off. Seconds."""
 
     max_attempts: int = Field(3, ge=1, le=100)
     """A click that, alone, has ended so many processes becomes a dead letter instead of ending the next one."""
@@ -141,10 +145,10 @@ class OverloadSettings(Group):
     a list, which names the others as superseded."""
 
     latest_above_lag: int | None = Field(None, ge=1)
-    """`emit = "latest"` while a worker has more clicks waiting than this; unset, never. Clicks."""
+    """`emit = "latest"` while a worker has more clicks waiting than this; unset, never."""
 
     shed_above_lag: int | None = Field(None, ge=1)
-    """While more clicks wait than this, lists hold what is popular, made without the index. Unset, never. Clicks."""
+    """While more clicks wait than this, lists hold what is popular, made without the index. Unset, never."""
 
     max_age_s: float | None = Field(None, gt=0, le=31_536_000)
     """A click that the broker got longer ago than this joins its session but gets no list; after an outage nobody

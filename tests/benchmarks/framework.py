@@ -1,10 +1,12 @@
-"""What the stream itself costs: CPU per event with lists that nobody has to compute, beside three other systems.
+"""What the stream itself costs: CPU per event with lists that nobody has to compute, beside Quix, Faust and bare loops.
 
-    python -m tests.benchmarks.framework [--events N] [--repeats N] [--quix PYTHON]
+    python -m tests.benchmarks.framework [--events N] [--repeats N] [--systems SYSTEM ...] [--variants N]
+                                         [--quix PYTHON]
 
 All read the same clicks from the same broker, in turns. Each answers every click with one list of 20 items and writes
-the session's state of 1.5 KB to a changelog; lists, states and clicks are of the same sizes in all of them, compressed
-with lz4. 10,000 sessions are live from the first tenth on, which is not measured.
+the session's state of about 1.5 KB to a changelog; lists and states are of about the same sizes in all of them,
+compressed with lz4. 10,000 sessions are live from the first tenth on, which is not measured. `--variants` is how often
+nextclick is measured with each other value of a setting.
 
 `nextclick` is the real worker with a null encoder and a null recommender (`systems/null_worker.py`): it decodes and
 checks the click, reads, updates and encodes the state, scores the list shown before, encodes the list, and waits for

@@ -2,12 +2,21 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.benchmarks.results import RESULTS, ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-PARTS = ("framework", "pipeline", "latency", "recovery", "memory")
+TITLES = {
+    "framework": "The stream alone",
+    "pipeline": "The whole worker",
+    "latency": "Latency",
+    "recovery": "Recovery",
+    "memory": "Memory",
+}
+# A run of `--systems` may leave out others, but not these.
+REQUIRED = ("nextclick", "quix", "faust", "confluent")
 NAMES = {
     "nextclick": "nextclick",
     "quix": "Quix Streams, a checkpoint every 1,024 events",
@@ -22,9 +31,25 @@ HEAD = """\
 # Benchmarks
 
 What nextclick costs, and how fast it is, on one machine with everything on it: Apache Kafka, the worker, and whoever
-sends and reads. `make bench` measures all of it again (an hour on a quiet machine), `make bench-framework` and its
-sisters one part; this page is written by them. Every figure is a median over runs; single runs, seeds and versions are
-in `build/benchmarks/PART.details.json`.
+sends and reads. CPU, rates, latencies and seconds of recovery are medians over runs. Memory is one run, index recall is
+computed once for each index, sizes and bytes on disk are those of one run. Single runs, seeds and versions are in
+`build/benchmarks/PART.details.json`.
+
+`make bench` measures all of it again (an hour on a quiet machine), `make bench-framework` and its sisters (`pipeline`,
+`latency`, `recovery`, `memory`) one part; this page is written by them. They need Linux, Java 17+ and Maven, and
+`pipeline`, `latency` and `memory` also the data set `diginetica-weeks` in `shared/data`, or in the folder that
+`$NEXTCLICK_TEST_DATA` names. Their first run trains a GRU and builds the indexes, up to that of a million items: about
+seven minutes of one core. `ARGS` are the options of a part:
+
+```text
+make bench-framework ARGS="--repeats 3 --variants 1"
+make bench-pipeline ARGS="--items 10000 --lengths 1 10"
+make bench-latency ARGS="--items 100000 --seconds 10"
+```
+
+A framework run that leaves out nextclick, Quix Streams, Faust or the confluent-kafka loop (`--systems`) does not change
+this page. A latency run whose echo was slow is void: it ends with an exit code other than zero and does not change it
+either.
 
 CPU is what the kernel charged to the process, all threads together. Others on the same cores add up to a third to it,
 to everybody alike, so what is compared is measured in turns; latencies they make worthless, which is why each is taken
@@ -40,23 +65,34 @@ class Part(NamedTuple):
 
 
 def main() -> None:
-    """Write the page; parts that were not measured, or whose run was void, keep what the page says of them."""
-    found = {part: part_of(part) for part in PARTS}
+    """Write the page."""
     old = sections(PAGE.read_text()) if PAGE.exists() else {}
-    texts = [HEAD]
-    for part, measured in found.items():
-        text = WRITERS[part](measured) if measured and not measured.details.get("void") else old.get(part, "")
-        texts += [f"<!-- {part} -->\n{text.strip()}\n"] if text else []
-    PAGE.write_text("\n".join(texts))
+    PAGE.write_text(page_of({part: part_of(part) for part in TITLES}, old))
     print(f"written to {PAGE.relative_to(ROOT)}")
 
 
-def part_of(part: str) -> Part | None:
-    """Return the last run of a part, None where there is none."""
-    paths = [RESULTS / f"{part}.json", RESULTS / f"{part}.details.json"]
+def page_of(found: dict[str, Part | None], old: dict[str, str]) -> str:
+    """Return the page; a part without a run that counts keeps its old text, and says so where it has none."""
+    texts = [HEAD]
+    for part, measured in found.items():
+        text = WRITERS[part](measured) if measured else old.get(part) or not_measured(part)
+        texts.append(f"<!-- {part} -->\n{text.strip()}\n")
+    return "\n".join(texts)
+
+
+def part_of(part: str, results: Path = RESULTS) -> Part | None:
+    """Return the last run of a part, None where there is none, or where it was void or left out what is required."""
+    paths = [results / f"{part}.json", results / f"{part}.details.json"]
     if not all(path.exists() for path in paths):
         return None
-    return Part(*(json.loads(path.read_text()) for path in paths))
+    found = Part(*(json.loads(path.read_text()) for path in paths))
+    incomplete = part == "framework" and not found.figures["cpu_us_per_event"].keys() >= set(REQUIRED)
+    return None if found.details.get("void") or incomplete else found
+
+
+def not_measured(part: str) -> str:
+    """Write a part that has no figures yet."""
+    return f"## {TITLES[part]}\n\nNot measured yet on a quiet machine: `make bench-{part}`.\n"
 
 
 def sections(page: str) -> dict[str, str]:
@@ -100,22 +136,23 @@ def framework(part: Part) -> str:
         for row in details["settings"]
     ]
     return f"""
-## The stream alone
+## {TITLES["framework"]}
 
 CPU per event with lists that nobody has to compute: {details["events"]:,} clicks of {details["sessions"]:,} live
-sessions, each answered with a list of 20 items and a state of 1.5 KB in a changelog, acknowledged, everything packed
-with lz4. Same broker, same clicks, in turns, median of {runs} runs, from the first tenth until the last commit.
+sessions, each answered with a list of 20 items and a state of about 1.5 KB in a changelog, acknowledged, everything
+packed with lz4. Same broker, same clicks, in turns, median of {runs} runs, from the first tenth until the last commit.
 
 nextclick is the real worker; its encoder and its index are replaced by prepared vectors and prepared lists. On Quix
 Streams and Faust the same work is done for a click, with the same code (check it, fold it into the session's state,
 score the list shown before, write list and state): this is what the service would cost there. The bare loops, and Quix
 Streams once more, only copy prepared bytes of the same sizes. Quix Streams writes the states that changed to the
 changelog at a checkpoint; with its default of five seconds that is a small part of them, so it is measured in two ways,
-once with as many states written as by nextclick.
+once with about as many states written as by nextclick.
 
 {table(["", "CPU us per event", "events/s per core", "nextclick's share of it"], rows)}
 {table(["written in one run", "lists", "bytes each", "states", "bytes each"], states)}
-nextclick with other settings, and what its lists and states take of the broker's disk:
+nextclick with other settings (medians of the runs that `--variants` says, 3 by default), and what its lists and states
+take of the broker's disk:
 
 {table(["", "CPU us per event", "bytes on disk per event"], settings)}
 {conditions(details)}"""
@@ -136,7 +173,7 @@ def pipeline(part: Part) -> str:
     keys = [key for key in like["trained"] if key != "items"]
     alike = [[name, *(like[name][key] for key in keys)] for name in ("trained", "grown")]
     return f"""
-## The whole worker
+## {TITLES["pipeline"]}
 
 Lists per CPU second, all threads, with a GRU of 64 numbers trained on DIGINETICA, lists of 20, index
 `{details["index"]}`, clicks of real sessions that were not trained on
@@ -162,7 +199,7 @@ def latency(part: Part) -> str:
     names = ("p50_ms", "p90_ms", "p99_ms", "p999_ms")
     rows = [[f"{row['rate']:,.0f}", row["system"], *(f"{row[name]:.2f}" for name in names)] for row in part.figures]
     return f"""
-## Latency
+## {TITLES["latency"]}
 
 From the scheduled send time of a click to the moment at which a reader's `poll` returns its list: open loop, clicks of
 real sessions in order, {details["items"]:,} items; generator, reader, worker and broker share the cores. `echo` is a
@@ -172,7 +209,10 @@ and a state; both take turns. Runs of {details["seconds"]:g} s, medians of {deta
 they can be served, everything on the same cores; a backlog is drained at {details["drained_per_second"]:,} clicks/s.
 
 {table(["clicks/s", "", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms"], rows)}
-What each stage adds, mean milliseconds a batch, by the worker's own clocks:
+What the stages take by the worker's own clocks, mean milliseconds. Once for each batch: `decode`, `state`, `process`,
+which holds `encode` and `search`, and `emit`, from the hand-over of its lists to the last acknowledgement. `changelog`
+comes after the lists and delays none: one write of states, for all batches whose lists have arrived by then. Once for
+each click: `event_to_recommendation` and `event_age`. `batch_events` is no time, but the clicks in a batch.
 
 {stages(details["runs"])}
 {conditions(details)}"""
@@ -198,11 +238,11 @@ def recovery(part: Part) -> str:
     rows = [[f"{row[key]:,}" if key != "store" else row[key] for key in keys] for row in part.figures]
     head = ["store", "sessions", "bytes of a state", "seconds", "seconds per 100,000"]
     return f"""
-## Recovery
+## {TITLES["recovery"]}
 
 How long a worker that starts reads sessions before it serves; starts of each kind: {part.details["repeats"]}. The
 changelog holds one state for each session, as after a compaction. `rocksdb` reads all of it when its disk is empty, and
-only what is newer than the disk after a restart.
+only what is newer than the disk after a restart. Loading the bundle and joining the group are not in these seconds.
 
 {table(head, rows)}
 {conditions(part.details)}"""
@@ -214,9 +254,9 @@ def memory(part: Part) -> str:
     samples = [sample for sample in details["samples"] if sample["events"] % max(1, figures["events"] // 10) == 0]
     rows = [[f"{s['events']:,}", s["rss_mb"], f"{s['sessions']:,.0f}", f"{s['expired']:,.0f}"] for s in samples]
     return f"""
-## Memory
+## {TITLES["memory"]}
 
-Resident memory of a worker with {details["items"]:,} items over {figures["events"]:,} clicks,
+Resident memory of a worker, in one run, with {details["items"]:,} items over {figures["events"]:,} clicks,
 {details["live_sessions"]:,} sessions clicking at a time. They end and expire all the while.
 From {figures["from_events"]:,} clicks on it grew by {100 * figures["growth"]:.1f} %.
 

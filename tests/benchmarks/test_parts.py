@@ -1,8 +1,10 @@
 """What the benchmarks compute by themselves: clicks, sizes, medians, the page. What they measure is not tested."""
 
 import itertools
+import json
 import os
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -136,6 +138,28 @@ def test_stages_are_the_means_of_what_came_between_two_looks() -> None:
 def test_a_part_that_was_not_measured_again_keeps_its_text_on_the_page() -> None:
     text = page.HEAD + "\n<!-- framework -->\n## The stream\n\none\n\n<!-- memory -->\n## Memory\n"
     assert page.sections(text) == {"framework": "## The stream\n\none\n\n", "memory": "## Memory\n"}
+
+
+def test_a_part_without_a_run_that_counts_keeps_its_text_or_says_that_it_was_not_measured() -> None:
+    text = page.page_of(dict.fromkeys(page.TITLES), {"framework": "## The stream\n\none\n"})
+    assert list(page.sections(text)) == list(page.TITLES) == list(page.WRITERS)
+    assert page.sections(text)["framework"].strip() == "## The stream\n\none"
+    assert page.sections(text)["memory"] == ("## Memory\n\nNot measured yet on a quiet machine: `make bench-memory`.\n")
+
+
+@pytest.mark.parametrize(("part", "figures", "details", "counts"), [
+    ("framework", {"cpu_us_per_event": dict.fromkeys([*page.REQUIRED, "aiokafka"], 1.0)}, {}, True),
+    ("framework", {"cpu_us_per_event": dict.fromkeys(page.REQUIRED[:-1], 1.0)}, {}, False),
+    ("latency", [], {"void": False}, True),
+    ("latency", [], {"void": True}, False),
+])  # fmt: skip
+def test_a_run_that_is_void_or_lacks_a_system_does_not_count(
+    tmp_path: Path, part: str, figures: Any, details: Any, counts: bool
+) -> None:
+    assert page.part_of(part, tmp_path) is None
+    (tmp_path / f"{part}.json").write_text(json.dumps(figures))
+    (tmp_path / f"{part}.details.json").write_text(json.dumps(details))
+    assert page.part_of(part, tmp_path) == (page.Part(figures, details) if counts else None)
 
 
 def test_settings_from_dotted_keys() -> None:

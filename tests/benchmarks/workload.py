@@ -1,4 +1,4 @@
-"""Clicks for benchmarks, and lists and states as large as real ones; the same for the same seed."""
+"""Clicks for benchmarks, and what the systems beside nextclick answer them with; the same for the same seed."""
 
 import itertools
 import random
@@ -14,7 +14,7 @@ SEED = 4
 SESSIONS = 10_000
 ITEMS = 5_000
 STATE_BYTES = 1_536
-# Long after the newest session's gap: nothing expires while it is measured.
+# A millisecond from click to click: all of them lie within one session gap, so that nothing expires meanwhile.
 START_MS = 1_780_000_000_000
 
 
@@ -58,14 +58,14 @@ def records(clicks: Iterable[tuple[str, str]], start_ms: int) -> Iterator[tuple[
 
 
 def blobs(count: int = 1_000) -> Blobs:
-    """Return what the systems beside nextclick write."""
+    """Return what the bare loops, the echo and `quix_bytes` write."""
     choose = random.Random(SEED)
     lists, states = [_list(choose) for _ in range(count)], [_state(choose) for _ in range(count)]
     return Blobs(lists, [state[COUNT.size :] for state in states])
 
 
 def job(count: int = 1_000) -> Job:
-    """Return what other frameworks do for a click when they do nextclick's work."""
+    """Return what `quix`, `quix_5s` and `faust` do for a click: nextclick's work."""
     choose = random.Random(SEED)
     ranked = (RankedList.of("encoder", _items(choose)) for _ in range(count))
     return Job([Prepared(found.items, found.shown) for found in ranked], choose.randbytes(4 * 64))

@@ -1,7 +1,7 @@
-"""What the systems beside nextclick write: records of the same sizes, made with next to no work.
+"""What the bare loops, the echo and `quix_bytes` write: records as large as nextclick's, made with next to no work.
 
 nextclick computes its lists and encodes its states; these take one of a thousand lists and states that were encoded
-beforehand and put the click's own id, or a count, in front. So the comparison is in their favour. The values are in a
+beforehand and put the click's own id, or a count, in front. So they are a floor, not a service. The values are in a
 file, because not every system runs in an environment that could make them.
 """
 
