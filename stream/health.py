@@ -29,6 +29,8 @@ class Health:
     def __init__(self, parts: Iterable[str]) -> None:
         self._parts = dict.fromkeys(parts, False)
         self._beat = time.monotonic()
+        self.beats = 0
+        """How often the loop has said that it turns."""
 
     def set(self, part: str, ready: bool) -> None:
         """Say that a part is there, or no longer."""
@@ -37,6 +39,7 @@ class Health:
     def beat(self) -> None:
         """Say that the loop has turned."""
         self._beat = time.monotonic()
+        self.beats += 1
 
     @property
     def silence_s(self) -> float:

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import logging
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, NoReturn, TypeVar
 
@@ -20,17 +21,19 @@ from stream.app import Application, create_app
 from stream.control import ControlReader
 from stream.health import Health, HealthServer
 from stream.metrics import Metrics
-from stream.observer import Observer
+from stream.observer import INTERVAL_S, Observer
 from stream.preflight import find_source
 from stream.settings import Settings
 from stream.transport.broker import Broker
-from stream.transport.offsets import committed_offset, owned_partitions
-from stream.watchdog import Progress, Watchdog
+from stream.transport.offsets import committed_offset, owned_partitions, read_offset, read_position
+from stream.watchdog import Guard, Place, Progress, Watchdog
 
 # What must be there before the worker is ready, in the order in which it comes.
 PARTS = ("bundle", "topics", "control", "tables")
 # How long a worker that has failed may take to leave its group; the others then need not wait for its session to end.
 LEAVE_S = 5.0
+# A loop that has not turned for less than this may just be late: it says only so often that it turns.
+TURN_S = 4 * INTERVAL_S
 LOG = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
@@ -69,8 +72,13 @@ class _Worker:
         self._asked_to_stop = asyncio.Event()
 
     async def run(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        signals = signal.SIGTERM, signal.SIGINT
+        for number in signals:
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
+        with self._guard(signals):
+            await self._run()
+
+    async def _run(self) -> None:
         async with _background(self._observer.run()):
             recommender = await self._unless_stopped(self._load)
             self._health.set("bundle", True)
@@ -95,6 +103,18 @@ class _Worker:
                 _background(_or_fail(self._watch(application, broker), application)),
             ):
                 await self._serve(application, controls)
+
+    @contextlib.contextmanager
+    def _guard(self, signals: Iterable[signal.Signals]) -> Iterator[None]:
+        """End the process when its loop hangs, unless the operator does not want that."""
+        worker = self._settings.worker
+        if not worker.stall_timeout_s:
+            yield
+            return
+        limits_s = max(worker.stall_timeout_s, TURN_S), max(worker.shutdown_timeout_s, TURN_S)
+        with Guard(lambda: self._health.beats, _exit_hung, *limits_s) as guard:
+            guard.listen(signals)
+            yield
 
     def _on_signal(self, number: int) -> None:
         LOG.info("stopping signal=%s", signal.Signals(number).name)
@@ -147,9 +167,15 @@ class _Worker:
 
         def progress() -> Progress:
             if not application.recovered:
-                return Progress(None)
-            owned = owned_partitions(app, topic)
-            return Progress({partition: committed_offset(app, topic, partition) for partition in owned})
+                return None
+            return {
+                partition: Place(
+                    read_position(app, topic, partition),
+                    read_offset(app, topic, partition),
+                    committed_offset(app, topic, partition),
+                )
+                for partition in owned_partitions(app, topic)
+            }
 
         await Watchdog(broker, progress, self._settings.worker.stall_timeout_s).run()
 
@@ -210,3 +236,16 @@ def _exit(reason: str, code: int) -> NoReturn:
     LOG.log(logging.ERROR if code else logging.INFO, "process ends at once reason=%r", reason)
     logging.shutdown()
     os._exit(code)
+
+
+def _exit_hung(reason: str) -> NoReturn:
+    """End the process from beside its loop, and say where it hangs: that may be where a log line would wait too."""
+
+    def tell() -> None:
+        faulthandler.dump_traceback()
+        _exit(reason, code=1)
+
+    telling = threading.Thread(target=tell, daemon=True)
+    telling.start()
+    telling.join(LEAVE_S)
+    os._exit(1)

@@ -1,11 +1,11 @@
 """What the pipeline needs of a running Faust application, and no more: writing, membership, offsets."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import faust
 from faust.types import TP
 
+from stream.transport.offsets import owned_partitions, read_position
 from stream.transport.producer import OffsetReceipt, Outgoing, Receipt
 
 
@@ -47,11 +47,16 @@ class Link:
         return end
 
     def lag(self) -> int:
-        """Return how many clicks wait at the brokers, as far as the last fetches told."""
-        consumer = self._app.consumer
-        read: Mapping[Any, int | None] = consumer._read_offset
-        ends = ((consumer.highwater(tp), read.get(tp)) for tp in consumer.assignment() if tp.topic == self._clicks)
-        return sum(max(0, end - (position or 0)) for end, position in ends if end is not None)
+        """Return how many clicks wait at the brokers, as far as the last fetches told.
+
+        A partition of which it is not known yet where it is read from is left out: it would seem to wait as a whole.
+        """
+        waiting = 0
+        for partition in owned_partitions(self._app, self._clicks):
+            end, position = self.log_end(partition), read_position(self._app, self._clicks, partition)
+            if end is not None and position is not None:
+                waiting += max(0, end - position)
+        return waiting
 
     def in_changelog(self, receipt: OffsetReceipt) -> dict[int, int]:
         """Return, by partition, up to which offset the table now holds the changelog, where that is known.

@@ -16,15 +16,32 @@ def owned_partitions(app: faust.App, topic: str) -> list[int]:
     return sorted(tp.partition for tp in app.consumer.assignment() if tp.topic == topic)
 
 
-def lag(app: faust.App, topic: str, partition: int, position: int | None) -> int | None:
+def read_position(app: faust.App, topic: str, partition: int) -> int | None:
+    """Return the offset from which the partition is read on, None where that is not known yet.
+
+    aiokafka's own: it also moves past what is no click (the markers of transactions, what retention has removed), which
+    what is read and committed never shows. It does not move while records are fetched that nobody has taken.
+    """
+    assigned = app.consumer._thread._ensure_consumer()._subscription.subscription.assignment
+    state = assigned and assigned.state_value(TP(topic, partition))
+    return int(state.position) if state and state.has_valid_position else None
+
+
+def read_offset(app: faust.App, topic: str, partition: int) -> int:
+    """Return the offset after the last record that was taken, 0 where none was, or the one to begin with."""
+    return app.consumer._read_offset.get(TP(topic, partition)) or 0
+
+
+def lag(app: faust.App, topic: str, partition: int, finished: int | None) -> int | None:
     """Return how many records of the partition are not finished, None where that is not known yet.
 
-    `position` is what was finished since the partition was assigned, which may be more than was committed.
+    `finished` is what was finished since the partition was assigned, which may be more than was committed.
     """
-    end = app.consumer.highwater(TP(topic, partition))
-    if end is None:
+    end, position = app.consumer.highwater(TP(topic, partition)), read_position(app, topic, partition)
+    if end is None or position is None:
         return None
-    return max(0, int(end) - max(position or 0, committed_offset(app, topic, partition)))
+    done = max(finished or 0, committed_offset(app, topic, partition))
+    return max(0, int(end) - position) + max(0, read_offset(app, topic, partition) - done)
 
 
 async def log_ranges(app: faust.App, topic: str, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:

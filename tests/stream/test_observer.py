@@ -9,6 +9,7 @@ from stream.errors import Defect
 from stream.health import Health
 from stream.observer import Observer
 from tests.stream.bench import Bench
+from tests.stream.transport.reading import reading
 
 
 def observer(bench: Bench) -> Observer:
@@ -18,11 +19,8 @@ def observer(bench: Bench) -> Observer:
 
 
 def own(bench: Bench, *partitions: int) -> None:
-    tps = {TP("clicks", partition) for partition in partitions}
-    ends = {TP("clicks", 0): 5, TP("clicks", 1): 9}
-    bench.application.faust.consumer = SimpleNamespace(
-        assignment=lambda: tps, highwater=ends.get, _committed_offset={TP("clicks", 0): 2}
-    )
+    places = {TP("clicks", partition): 2 for partition in partitions}
+    bench.application.faust.consumer = reading(places, ends={TP("clicks", 0): 5, TP("clicks", 1): 9}, committed=places)
 
 
 async def test_what_breaks_the_observer_ends_the_worker_with_a_sentence(bench: Bench) -> None:
@@ -38,7 +36,7 @@ async def test_what_breaks_the_observer_ends_the_worker_with_a_sentence(bench: B
     assert "this is a bug in nextclick (AttributeError: " in str(error)
 
 
-def test_the_lag_of_a_partition_is_there_at_every_scrape_until_it_is_revoked(
+async def test_the_lag_of_a_partition_is_there_at_every_scrape_until_it_is_revoked(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     observed: Any = observer(bench)
