@@ -190,14 +190,12 @@ class Deployment:
         self._close_generator()
         self._delete(self.names["clicks"])
         self._create_topics()
-        self.watch.forget()
         self.generator = self._new_generator(SECOND_PHASE)
 
     def make_changelog_again(self) -> None:
         """Do what the workers say has to be done when the clicks are another topic."""
         self._delete(self.names["changelog"])
         self._create_topics()
-        self.watch.forget()
 
     def read(self, name: str) -> list[Record]:
         return read_topic(self.broker.bootstrap_servers, self.names[name], PARTITIONS)
@@ -209,6 +207,9 @@ class Deployment:
         create_topics(self.settings)
         # The silence is measured by the broker's clock, which is one, not by those of the workers.
         self.configure(self.names["recommendations"], "message.timestamp.type", "LogAppendTime")
+        with admin_client(self.settings.kafka) as client:
+            (clicks,) = client.describe_topics([self.names["clicks"]])
+        self.watch.begin_anew(str(clicks["topic_id"]))
 
     def _delete(self, topic: str) -> None:
         with admin_client(self.settings.kafka) as client:

@@ -1,4 +1,8 @@
-"""What is done to a service. Each fault returns when it is over; whether lists flow again is seen afterwards."""
+"""What is done to a service. Each fault returns when it is over; whether lists flow again is seen afterwards.
+
+It returns whether it happened: a worker that is about to be killed may have ended by itself. `TimeoutError` says that
+it happened, and had not the effect that it must have.
+"""
 
 import random
 import signal
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
     from tests.end_to_end.chaos.deployment import Deployment
     from tests.end_to_end.chaos.workers import Slot
 
-Inject = Callable[["Deployment", random.Random], None]
+Inject = Callable[["Deployment", random.Random], bool]
 
 # What a worker may take to notice, and to end with a sentence.
 NOTICE_S = 40.0
@@ -22,6 +26,8 @@ STOP_S = 15.0
 GIVE_UP_S = 150.0
 POISONED = 400
 DEADLY_REASON = "kills_worker"
+# What the operating system says of a full disk, in whatever sentence.
+NO_SPACE = "No space left"
 SMALLEST_RECORD = "100"
 USUAL_RECORD = "1048588"
 
@@ -49,93 +55,120 @@ class Fault(NamedTuple):
         return not (self.alone or other.alone or (self.of_broker and other.of_broker))
 
 
-def kill(service: "Deployment", rng: random.Random) -> None:
+def kill(service: "Deployment", rng: random.Random) -> bool:
     """Kill a worker at any moment; it is started again."""
-    _killed(service, [_any_worker(service, rng)])
+    return _killed(_some(service.pool.running, rng, 1))
 
 
-def kill_two(service: "Deployment", rng: random.Random) -> None:
+def kill_two(service: "Deployment", rng: random.Random) -> bool:
     """Kill two workers at the same time."""
-    _killed(service, rng.sample(service.pool.wanted, 2))
+    return _killed(_some(service.pool.running, rng, 2))
 
 
-def freeze(service: "Deployment", rng: random.Random) -> None:
+def freeze(service: "Deployment", rng: random.Random) -> bool:
     """Stop a worker for longer than its session lasts, and let it go on with what it had in hand.
 
     In half of the cases another one is killed soon after: whoever takes over reads what the frozen one wrote too late.
     """
-    slot, other = rng.sample(service.pool.wanted, 2)
+    chosen = _some([slot for slot in service.pool.running if slot.is_ready], rng, 2)
+    if not chosen:
+        return False
+    slot, other = chosen
+    run = slot.log
     if not slot.signal(signal.SIGSTOP):
-        return
+        return False
     time.sleep(service.settings.worker.session_timeout_s + rng.uniform(0.3, 2.5))
-    slot.signal(signal.SIGCONT)
+    if not slot.signal(signal.SIGCONT) or slot.log != run:  # another fault killed it
+        return False
     if rng.random() < 0.5:
         time.sleep(rng.uniform(0.0, 1.0))
-        _killed(service, [other])
+        _killed([other])
+    return True
 
 
-def broker(service: "Deployment", rng: random.Random) -> None:
+def broker(service: "Deployment", rng: random.Random) -> bool:
     """Kill the broker, and start it again on its port with its data."""
     service.broker.kill()
     time.sleep(rng.uniform(0.0, 2.0))
     service.broker.start()
+    return True
 
 
-def stall(service: "Deployment", rng: random.Random) -> None:
+def stall(service: "Deployment", rng: random.Random) -> bool:
     """Freeze the broker for moments, and kill a worker about when it thaws.
 
     What the worker had handed to the network then arrives, in whatever order, and what it still held is gone: this is
     where a commit overtakes the list or the state that it stands for, if anything lets it.
     """
+    killed = 0
     for _ in range(rng.randint(2, 3)):
-        slot = _any_worker(service, rng)
+        slot = rng.choice(service.pool.wanted)
         service.broker.process.send(signal.SIGSTOP)
         try:
             time.sleep(rng.uniform(0.3, 1.2))
             if thawed := rng.random() < 0.5:
                 service.broker.process.send(signal.SIGCONT)
                 time.sleep(rng.uniform(0.0, 0.02))
-            slot.signal(signal.SIGKILL)
+            killed += slot.signal(signal.SIGKILL)
             time.sleep(0.0 if thawed else 0.05)
         finally:
             service.broker.process.send(signal.SIGCONT)
         _ready(slot)
         time.sleep(rng.uniform(0.5, 1.5))
+    return killed > 0
 
 
-def join(service: "Deployment", rng: random.Random) -> None:
+def join(service: "Deployment", rng: random.Random) -> bool:
     """Start another worker."""
     slot = service.pool.add()
     _ready(slot)
+    return slot.wanted
 
 
-def leave(service: "Deployment", rng: random.Random) -> None:
+def leave(service: "Deployment", rng: random.Random) -> bool:
     """Ask a worker to stop, for good."""
-    slot = _any_worker(service, rng)
-    slot.ask_to_stop()
+    chosen = _some(service.pool.running, rng, 1)
+    if not chosen:
+        return False
+    slot = chosen[0]
+    if not slot.ask_to_stop():  # it has ended just now
+        slot.wanted = True
+        return False
     wait_until(lambda: not slot.runs, STOP_S, f"{slot.name} stops, as it was asked to")
+    return True
 
 
-def refuse(service: "Deployment", rng: random.Random) -> None:
+def refuse(service: "Deployment", rng: random.Random) -> bool:
     """Let the broker refuse every list; a worker must end then, and nothing may be lost."""
-    topic, before = service.names["recommendations"], len(service.pool.ends)
+    topic = service.names["recommendations"]
+    before = service.pool.ends_that_name(topic)
     service.configure(topic, "max.message.bytes", SMALLEST_RECORD)
     try:
         if not service.stock:
-            wait_until(lambda: len(service.pool.ends) > before, NOTICE_S, "a worker ends because its list is refused")
+            wait_until(
+                lambda: service.pool.ends_that_name(topic) > before,
+                NOTICE_S,
+                lambda: f"a worker ends because its list is refused; {service.pool.ends}",
+            )
         time.sleep(rng.uniform(0.0, 2.0))
     finally:
         service.configure(topic, "max.message.bytes", USUAL_RECORD)
+    return True
 
 
-def fill_disk(service: "Deployment", rng: random.Random) -> None:
-    """Leave no room on the disk of the session stores for a while."""
+def fill_disk(service: "Deployment", rng: random.Random) -> bool:
+    """Leave no room on the disk of the session stores for a while, and until a worker ends because of it."""
     assert service.disk is not None
+    before = service.pool.ends_that_name(NO_SPACE)
+    deadline = time.monotonic() + NOTICE_S
     with service.disk.full():
         time.sleep(rng.uniform(3.0, 6.0))
+        while not (noticed := service.pool.ends_that_name(NO_SPACE) > before) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    return noticed
 
 
-def deadly(service: "Deployment", rng: random.Random) -> None:
+def deadly(service: "Deployment", rng: random.Random) -> bool:
     """Send a click that kills whoever works on it, until somebody gives it up."""
     service.tell_generator("deadly")
 
@@ -144,15 +177,17 @@ def deadly(service: "Deployment", rng: random.Random) -> None:
         return any(cause.reason == DEADLY_REASON for each in letters if (cause := read_cause(each.headers)))
 
     wait_until(given_up, GIVE_UP_S, "the click that kills workers is a dead letter")
+    return True
 
 
-def poison(service: "Deployment", rng: random.Random) -> None:
+def poison(service: "Deployment", rng: random.Random) -> bool:
     """Send many records in a row that are no clicks, beside the few that are always there."""
     service.tell_generator(f"poison {POISONED}")
     time.sleep(1.0)
+    return True
 
 
-def clicks_made_again(service: "Deployment", rng: random.Random) -> None:
+def clicks_made_again(service: "Deployment", rng: random.Random) -> bool:
     """Delete the clicks and create them anew: every worker must refuse to go on until the operator has decided."""
     slots = service.pool.wanted
     before = {slot.name: len(slot.ends) for slot in slots}
@@ -166,22 +201,26 @@ def clicks_made_again(service: "Deployment", rng: random.Random) -> None:
     wait_until(lambda: not any(slot.runs for slot in slots), NOTICE_S, "a worker that was started again refuses too")
     service.make_changelog_again()
     service.pool.hold(False)
+    return True
 
 
-def _killed(service: "Deployment", slots: list["Slot"]) -> None:
+def _killed(slots: list["Slot"]) -> bool:
+    """Kill them, and wait until they are back; tell whether there were some, and each was there to be killed."""
     before = {slot.name: len(slot.ends) for slot in slots}
     killed = [slot for slot in slots if slot.signal(signal.SIGKILL)]
     wait_until(lambda: all(len(slot.ends) > before[slot.name] for slot in killed), 5, "the killed workers are gone")
     for slot in slots:
         _ready(slot)
+    return 0 < len(killed) == len(slots)
 
 
 def _ready(slot: "Slot") -> None:
     wait_until(lambda: slot.is_ready or not slot.wanted, 90, f"{slot.name} is ready")
 
 
-def _any_worker(service: "Deployment", rng: random.Random) -> "Slot":
-    return rng.choice(service.pool.wanted)
+def _some(slots: list["Slot"], rng: random.Random, count: int) -> list["Slot"]:
+    """Choose so many; none where there are fewer."""
+    return rng.sample(slots, count) if len(slots) >= count else []
 
 
 FAULTS = {

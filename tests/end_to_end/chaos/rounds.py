@@ -19,8 +19,11 @@ from tests.end_to_end.chaos.topics import Record
 from tests.end_to_end.chaos.verdict import Found, Verdict
 from tests.end_to_end.chaos.workers import End
 
-# A fault begins at any moment of these seconds.
+# A fault begins at any moment of these seconds, and is tried for so long until it happens: workers may have ended that
+# it needs.
 WITHIN_S = 2.0
+TRY_S = 90.0
+TRY_EVERY_S = 0.1
 FLOW_AGAIN_S = 60.0
 SETTLE_S = 1.0
 # Of the clicks that should come: an outage of the broker delays some of them beyond the end of the round.
@@ -33,6 +36,8 @@ class Outcome:
 
     plan: Plan
     verdict: Verdict = field(default_factory=Verdict)
+    injected: set[str] = field(default_factory=set)
+    """The faults that happened."""
     silence_s: float = 0.0
     seconds: float = 0.0
     clicks: int = 0
@@ -51,32 +56,34 @@ def run_round(broker: KafkaBroker, bundle: Path, plan: Plan, folder: Path, *, st
     outcome, began = Outcome(plan), time.monotonic()
     try:
         with Deployment(broker, bundle, plan, folder, stock=stock) as service:
-            flowing_ms = _play(service, outcome.verdict)
+            flowing_ms = _play(service, outcome)
             _examine(service, outcome, flowing_ms)
+    except TimeoutError as error:
+        outcome.verdict.add(judged.BLOCKED, str(error))
     except Exception:  # one round must not end the others
         outcome.verdict.add(judged.BLOCKED, traceback.format_exc())
     outcome.seconds = time.monotonic() - began
     return outcome
 
 
-def _play(service: Deployment, verdict: Verdict) -> int:
+def _play(service: Deployment, outcome: Outcome) -> int:
     """Let the faults happen while clicks come, and let the service come to rest; returns when lists first flowed."""
     service.wait_until_ready()
     service.wait_until_lists_flow(FLOW_AGAIN_S)
     flowing_ms = round(time.time() * 1000)
     threads = [
-        threading.Thread(target=_inject, args=(service, name, verdict), name=name, daemon=True)
+        threading.Thread(target=_inject, args=(service, name, outcome), name=name, daemon=True)
         for name in service.plan.faults
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    with _in_time(verdict):
+    with _in_time(outcome.verdict):
         service.wait_until_lists_flow(FLOW_AGAIN_S)
         time.sleep(SETTLE_S)
     service.stop_generator()
-    with _in_time(verdict):
+    with _in_time(outcome.verdict):
         service.wait_until_drained()
         service.watch.stop()
         service.pool.stop()
@@ -91,13 +98,23 @@ def _in_time(verdict: Verdict) -> Iterator[None]:
         verdict.add(judged.BLOCKED, str(error))
 
 
-def _inject(service: Deployment, name: str, verdict: Verdict) -> None:
+def _inject(service: Deployment, name: str, outcome: Outcome) -> None:
+    """Let a fault happen, and note that it did."""
     rng = service.plan.rng(name)
     time.sleep(rng.uniform(0.0, WITHIN_S))
+    deadline = time.monotonic() + TRY_S
     try:
-        FAULTS[name].inject(service, rng)
-    except Exception as error:  # a fault without its effect is a broken promise; the others must go on
-        verdict.add(judged.BLOCKED, f"{name}: {error!r}")
+        while not FAULTS[name].inject(service, rng):
+            if time.monotonic() > deadline:
+                outcome.verdict.add(judged.MISSED, f"{name} was tried for {TRY_S:g} s")
+                return
+            time.sleep(TRY_EVERY_S)
+    except TimeoutError as error:  # it happened
+        outcome.verdict.add(judged.BLOCKED, f"{name}: {error}")
+    except Exception as error:  # the others must go on
+        outcome.verdict.add(judged.BLOCKED, f"{name}: {error!r}")
+        return
+    outcome.injected.add(name)
 
 
 def _examine(service: Deployment, outcome: Outcome, flowing_ms: int) -> None:

@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from serving.bundle import load_bundle
 from serving.control import Control
@@ -17,13 +18,15 @@ from stream.contract import reasons
 from stream.contract.codecs import decode_record
 from stream.contract.dead_letter import Cause, dead_letter_headers
 from tests.end_to_end.chaos import verdict as judged
+from tests.end_to_end.chaos.__main__ import ROUNDS_FOR_ALL, conclude
 from tests.end_to_end.chaos.clickstream import EXPIRY_GRACE_S, SESSION_GAP_S, SESSION_LENGTH, ClickStream
 from tests.end_to_end.chaos.faults import FAULTS
 from tests.end_to_end.chaos.oracle import Expected, expect
 from tests.end_to_end.chaos.plan import plans
+from tests.end_to_end.chaos.rounds import Outcome
 from tests.end_to_end.chaos.topics import Record
 from tests.end_to_end.chaos.verdict import Found, Verdict
-from tests.end_to_end.chaos.watch import Sample
+from tests.end_to_end.chaos.watch import Sample, count_in
 
 TOPIC = "clicks"
 NOW_MS = 1_790_000_000_000
@@ -210,6 +213,52 @@ def test_a_commit_before_its_effect_is_seen(field: str, found: Found, expected: 
     early = Sample(**(sample._asdict() | {field: {0: len(getattr(found, field)) - 1}}))
     assert judge(found, expected, [early]).broken[judged.COMMITTED] == 1
     assert not judge(found, expected, [early._replace(committed={0: 0})]).broken
+
+
+def test_a_commit_that_names_another_topic_does_not_count() -> None:
+    found = [
+        TopicPartition(TOPIC, 0, 1_161, metadata="topic_id=an-earlier-one"),
+        TopicPartition(TOPIC, 1, 400, metadata="topic_id=this-one"),
+        TopicPartition(TOPIC, 2, 300, metadata=""),
+        TopicPartition(TOPIC, 3, 200),
+        TopicPartition(TOPIC, 4, -1001),
+    ]
+    assert count_in("this-one", found) == {1: 400, 2: 300, 3: 200}
+
+
+def test_a_commit_beyond_the_end_of_a_partition_hides_no_click_that_waits() -> None:
+    ends = {0: 500, 1: 700}
+    sample = Sample(0.0, {0: 1_161, 1: 39}, ends, {}, {}, {})
+    assert sample.lag == 500 + (700 - 39)
+    assert sample._replace(committed=ends).lag == 0
+
+
+def outcomes(number: int, *injected: str) -> list[Outcome]:
+    (plan,) = islice(plans(1, ["kill"]), 1)
+    return [Outcome(plan, injected=set(injected)) for _ in range(number)]
+
+
+@pytest.mark.parametrize(
+    ("played", "code"),
+    [
+        (outcomes(ROUNDS_FOR_ALL, "kill", "join"), 0),
+        (outcomes(ROUNDS_FOR_ALL, "kill"), 1),
+        (outcomes(ROUNDS_FOR_ALL - 1, "kill"), 0),
+    ],
+    ids=["all happened", "one never happened", "too few rounds to tell"],
+)
+def test_many_rounds_prove_nothing_of_a_fault_that_never_happened(
+    played: list[Outcome], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert conclude(played, len(played), ["kill", "join"]) == code
+    *_, last_but_one, last = capsys.readouterr().out.splitlines()
+    assert last == f"{len(played)} passed, 0 failed"
+    assert ("never injected" in last_but_one) == all("join" not in outcome.injected for outcome in played)
+
+
+def test_rounds_that_were_not_played_have_not_passed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert conclude(outcomes(2, "kill"), 3, ["kill"]) == 1
+    assert capsys.readouterr().out.endswith("2 passed, 0 failed\n")
 
 
 def test_an_older_state_that_is_written_late_changes_nothing(found: Found, expected: Expected) -> None:

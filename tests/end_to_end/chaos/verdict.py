@@ -74,9 +74,10 @@ SILENT = "silent too long"
 BLOCKED = "blocked"
 ENDED = "ended without a sentence"
 SLOW = "fewer clicks than there should be"
+MISSED = "faults that did not happen"
 PROMISES = (
     *(LOST, UNEXPECTED, WRONG, DIFFERING, STATES, LETTERS_LOST, LETTERS_WRONG),
-    *(COMMITTED, SILENT, BLOCKED, ENDED, SLOW),
+    *(COMMITTED, SILENT, BLOCKED, ENDED, SLOW, MISSED),
 )
 
 

@@ -1,10 +1,11 @@
 """What can be seen from outside while a round runs: committed offsets, and then how far the topics had got."""
 
 import contextlib
+import re
 import threading
 import time
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 
@@ -12,6 +13,9 @@ from tests.end_to_end.chaos.topics import reader_options
 
 EVERY_S = 0.1
 ASK_S = 2.0
+# Kafka keeps commits by a topic's name, and a worker that has not noticed yet that the topic is another one commits
+# where it stood in the old one. Each commit says in its metadata which one it counts in.
+NAMED = re.compile(r"\btopic_id=(\S+)")
 
 Offsets = Mapping[int, int]
 
@@ -31,8 +35,23 @@ class Sample(NamedTuple):
 
     @property
     def lag(self) -> int:
-        """Clicks that are not committed yet, in all partitions."""
-        return sum(end - self.committed.get(partition, 0) for partition, end in self.clicks.items())
+        """Clicks that are not committed yet, in all partitions. What is committed beyond the end is of another log."""
+        committed = {
+            partition: offset for partition, offset in self.committed.items() if offset <= self.clicks[partition]
+        }
+        return sum(end - committed.get(partition, 0) for partition, end in self.clicks.items())
+
+
+def count_in(clicks_id: str, found: Iterable[Any]) -> dict[int, int]:
+    """Return, by partition, the committed offsets that count in the topic with this id, or do not name any.
+
+    `found` is what confluent-kafka returns.
+    """
+    return {
+        place.partition: place.offset
+        for place in found
+        if place.offset >= 0 and ((named := NAMED.search(place.metadata or "")) is None or named[1] == clicks_id)
+    }
 
 
 class Watch:
@@ -54,6 +73,8 @@ class Watch:
         self._partitions = partitions
         self._lock = threading.Lock()
         self._samples: list[Sample] = []
+        self._clicks_id = ""
+        self._began_s = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -66,9 +87,11 @@ class Watch:
             self._thread.join()
             self._consumer.close()
 
-    def forget(self) -> None:
-        """Drop all samples: the clicks topic is another one now."""
+    def begin_anew(self, clicks_id: str) -> None:
+        """Drop all samples, that which is being taken too: the clicks topic is the one with this id now."""
         with self._lock:
+            self._clicks_id = clicks_id
+            self._began_s = time.monotonic()
             self._samples.clear()
 
     @property
@@ -86,12 +109,13 @@ class Watch:
             with contextlib.suppress(KafkaException):
                 sample = self._sample()
                 with self._lock:
-                    self._samples.append(sample)
+                    if sample.at_s >= self._began_s:
+                        self._samples.append(sample)
 
     def _sample(self) -> Sample:
         at_s = time.monotonic()
         found = self._consumer.committed(self._places("clicks"), timeout=ASK_S)
-        committed = {place.partition: place.offset for place in found if place.offset >= 0}
+        committed = count_in(self._clicks_id, found)
         places = [place for name in self._topics for place in self._places(name)]
         ends: dict[str, dict[int, int]] = {name: {} for name in self._topics}
         names = {topic: name for name, topic in self._topics.items()}

@@ -84,11 +84,11 @@ class Slot:
             if start and self._process is None and self.wanted and time.monotonic() >= self._start_at_s:
                 self._start()
 
-    def ask_to_stop(self) -> None:
-        """Ask it to stop, frozen or not; it is not started again."""
+    def ask_to_stop(self) -> bool:
+        """Ask it to stop, frozen or not; it is not started again. Returns whether it was there to be asked."""
         self.wanted = False
         self.signal(signal.SIGCONT)
-        self.signal(signal.SIGTERM)
+        return self.signal(signal.SIGTERM)
 
     def wait_until_stopped(self, timeout_s: float = STOP_S) -> None:
         """Wait until it has stopped.
@@ -158,8 +158,17 @@ class Pool:
         return [slot for slot in self.slots if slot.wanted]
 
     @property
+    def running(self) -> list[Slot]:
+        """Those that should run and do."""
+        return [slot for slot in self.wanted if slot.runs]
+
+    @property
     def ends(self) -> list[End]:
         return [end for slot in self.slots for end in slot.ends]
+
+    def ends_that_name(self, cause: str) -> int:
+        """Count the ends whose sentence has these words."""
+        return sum(cause in end.why for end in self.ends)
 
     def hold(self, held: bool) -> None:
         """Start none again while held."""
