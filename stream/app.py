@@ -60,6 +60,7 @@ class App(faust.App):  # type: ignore[misc]
     on_failure: Callable[[Exception], None]
     fetch_max_wait_ms: int
     producer_options: Mapping[str, Any]
+    topic_id: str | None
 
     def _create_directories(self) -> None:
         """Make none."""
@@ -120,6 +121,7 @@ def create_app(
     app.fetch_max_wait_ms = settings.kafka.fetch_max_wait_ms
     app.producer_options = producer_options(settings.kafka)
     app.on_failure = fail
+    app.topic_id = source.topic_id
     clicks = app.topic(
         settings.topics.clicks,
         key_type=bytes,

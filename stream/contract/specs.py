@@ -103,6 +103,12 @@ def _wrong_config(spec: TopicSpec, found: FoundTopic) -> Iterator[str]:
             f"topic {spec.name} has cleanup.policy={policy}, but must have {wanted}, or Kafka removes records that are "
             "still needed; change it with Kafka's tool kafka-configs"
         )
+    clock, right = found.config.get("message.timestamp.type"), spec.config.get("message.timestamp.type")
+    if clock is not None and right is not None and clock != right:
+        yield (
+            f"topic {spec.name} has message.timestamp.type={clock}, but must have {right}, or one producer whose clock "
+            "is wrong lets sessions expire that are still alive; change it with kafka-configs"
+        )
     lag, least = found.config.get("min.compaction.lag.ms"), spec.config.get("min.compaction.lag.ms")
     if lag is not None and least is not None and int(lag) < int(least):
         yield (

@@ -50,13 +50,14 @@ class Notes:
             return
         written: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         changelog = self._table.changelog_topic_name
+        self._attempts.handed_over(notes)
         records = [Outgoing(changelog, ATTEMPT_KEY, note, partition) for partition, note in notes.items()]
 
         def report(receipt: Receipt) -> None:
             if not written.done():  # nobody waits any more
                 written.set_result(receipt)
 
-        self._link.write(records, OffsetReceipt(records, report))
+        self._link.write_patiently(records, OffsetReceipt(records, report))
         receipt = await written
         check(receipt)
         assert isinstance(receipt, OffsetReceipt)
@@ -67,10 +68,14 @@ class Notes:
             if partition in self._attempts:
                 self._attempts.recorded(partition)
 
-    async def take_back(self, partitions: Iterable[int]) -> None:
-        """Say that nothing of these is in hand any more. Where that cannot be written in time, it counts as a death."""
+    async def take_back(self, partitions: Iterable[int], *, write: bool) -> None:
+        """Let go of partitions and, where this process may, say that nothing of them is in hand any more.
+
+        Where that is not written, or not in time, it counts as a death.
+        """
+        notes = self._attempts.released(partitions)
         try:
             async with asyncio.timeout(TAKE_BACK_S):
-                await self.write(self._attempts.released(partitions))
+                await self.write(notes if write else {})
         except (TimeoutError, PublishError) as error:
             LOG.warning("could not write that nothing is in hand any more error=%r", error)

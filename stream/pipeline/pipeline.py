@@ -42,8 +42,9 @@ from stream.transport.producer import OffsetReceipt, Outgoing, Receipt
 
 # Looking for expired sessions costs little, but not nothing for each batch of one click.
 EXPIRE_EVERY_S = 1.0
-# A partition that gives so many at once has more of them.
-EXPIRE_MORE_ABOVE = 500
+# Sessions of all partitions that leave in one write: the events that wait meanwhile wait for two milliseconds, and
+# librdkafka has room for them.
+EXPIRE_AT_MOST = 5_000
 # Events that may be on their way at once: what a rebalance waits for, and what is read again after a crash.
 MAX_IN_FLIGHT = 4_096
 # A batch that takes no longer than this is computed in the loop: two threads that want the interpreter cost each other
@@ -149,9 +150,9 @@ class Pipeline:
 
     async def release(self) -> None:
         """Let go of all partitions, and forget what is on its way: they are read from their committed offsets again."""
-        if self._link.fresh and not self._blamed:
-            await self._notes.take_back(list(self._table.shards))
+        await self._notes.take_back(list(self._table.shards), write=self._link.fresh and not self._blamed)
         self._epoch += 1
+        self._link.forget()
         self._writing = False
         self._airspace.clear()
         self.finished.clear()
@@ -248,7 +249,7 @@ class Pipeline:
         self._writing = True
         stored = partial(self._store, writing)
         if records:
-            self._link.write(records, OffsetReceipt(records, stored))
+            self._link.write_patiently(records, OffsetReceipt(records, stored))
         else:
             stored(OffsetReceipt([], stored))
 
@@ -366,10 +367,11 @@ class Pipeline:
         """
         if time.monotonic() - self._expired_at < EXPIRE_EVERY_S:
             return
-        more = False
+        more, room = False, EXPIRE_AT_MOST
         for partition, shard in self._table.shards.items():
-            found = self._table.expired(shard, self._link.committed(partition))
-            more |= len(found) >= EXPIRE_MORE_ABOVE
+            found, complete = self._table.expired(shard, self._link.committed(partition), room)
+            more |= not complete
+            room -= len(found)
             if silent := [(key, applied) for key, applied in found if (partition, key) not in self._airspace]:
                 yield Expired(partition, silent)
         if not more:  # else it is looked again with the next write

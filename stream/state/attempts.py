@@ -170,10 +170,16 @@ class Attempts:
     def _running(self, state: "_Partition", offset: int, end: int = 0) -> bytes:
         return msgspec.json.encode(replace(state.attempt, owner=self._owner, running=True, offset=offset, end=end))
 
+    def handed_over(self, partitions: Iterable[int]) -> None:
+        """Note that records for these are on their way: from now on they must be taken back."""
+        for partition in partitions:
+            if partition in self._partitions:
+                self._partitions[partition].touched = True
+
     def recorded(self, partition: int) -> None:
         """Note that the record of this partition's last plan was acknowledged."""
         state = self._partitions[partition]
-        state.recorded = state.touched = True
+        state.recorded = True
         if not state.careful:
             self._free.add(partition)
 
@@ -208,7 +214,7 @@ class _Partition:
         self.recorded = False
         """Whether the changelog says that this process is at it."""
         self.touched = False
-        """Whether this process has written anything that must be taken back."""
+        """Whether this process has sent anything that must be taken back, acknowledged or not."""
 
     @property
     def suspicious(self) -> bool:

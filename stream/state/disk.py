@@ -13,7 +13,7 @@ import msgspec
 
 from serving.session import decode_state
 from stream.state.database import Database, new_batch
-from stream.state.partition import Stored, bury
+from stream.state.partition import Expiry, Stored, bury
 
 FORMAT = 1
 SESSION, SEEN, NOTE, PROGRESS = b"s", b"t", b"n", b"p"
@@ -160,9 +160,10 @@ class DiskStates:
         """End the reading of the changelog."""
         self._graves.clear()
 
-    def expired(self, silent_since_ms: int, committed: int, limit: int) -> list[tuple[bytes, int]]:
-        """Return sessions last seen before that event time, each with its applied offset."""
+    def expired(self, silent_since_ms: int, committed: int, limit: int) -> Expiry:
+        """Return sessions last seen before that event time."""
         found: list[tuple[bytes, int]] = []
+        complete = False
         stale = new_batch()
         end = _number(silent_since_ms // self._bucket_ms)
         staying = None
@@ -179,11 +180,11 @@ class DiskStates:
             if decoded.applied_offset < committed:
                 found.append((key, decoded.applied_offset))
         else:
-            listing = end
+            listing, complete = end, True
         self._progress.looked_to = max(self._progress.looked_to, staying or listing)
         if len(stale):
             self._write(stale, None)
-        return found
+        return Expiry(found, complete)
 
     def _listings(self, end: bytes) -> Iterable[bytes]:
         """Give the listings before `end`, oldest first."""

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -32,6 +32,13 @@ _SEEN_MS = attrgetter("seen_ms")
 # Deletions that recovery remembers. A session that a frozen worker's late write brings back after its deletion was
 # forgotten is only the next to expire; a day's deletions would be more than the sessions themselves.
 MOST_GRAVES = 100_000
+
+
+class Expiry(NamedTuple):
+    """Sessions that may leave, each with its applied offset; whether the look for them came to its end."""
+
+    sessions: list[tuple[bytes, int]]
+    complete: bool
 
 
 class States(Protocol):
@@ -100,8 +107,8 @@ class States(Protocol):
     def newest_offset(self) -> int:
         """Return the highest applied offset of any state that was ever put here, -1 where there was none."""
 
-    def expired(self, silent_since_ms: int, committed: int, limit: int) -> list[tuple[bytes, int]]:
-        """Return sessions, at most `limit`, last seen before that event time, each with its applied offset.
+    def expired(self, silent_since_ms: int, committed: int, limit: int) -> Expiry:
+        """Return sessions, at most `limit`, last seen before that event time.
 
         Only such whose applied offset lies below the committed one: a session must not be gone while its events can
         still be read again. They stay until they are removed, and are given again until then. One that came back after
@@ -211,16 +218,18 @@ class PartitionStates:
         """Return the highest applied offset of any state that was ever put here."""
         return self._newest
 
-    def expired(self, silent_since_ms: int, committed: int, limit: int) -> list[tuple[bytes, int]]:
-        """Return sessions last seen before that event time, each with its applied offset."""
+    def expired(self, silent_since_ms: int, committed: int, limit: int) -> Expiry:
+        """Return sessions last seen before that event time."""
         found: list[tuple[bytes, int]] = []
         for number in sorted(self._buckets):
-            if len(found) >= limit or (number + 1) * self._bucket_ms > silent_since_ms:
+            if (number + 1) * self._bucket_ms > silent_since_ms:
                 break
             for key, stored in self._settle(number):
-                if stored.applied_offset < committed and len(found) < limit:
+                if stored.applied_offset < committed:
+                    if len(found) >= limit:
+                        return Expiry(found, complete=False)
                     found.append((key, stored.applied_offset))
-        return found
+        return Expiry(found, complete=True)
 
     def _settle(self, number: int) -> Iterator[tuple[bytes, Stored]]:
         """Give the sessions of a bucket that belong there; move the younger ones, drop those that are gone."""

@@ -21,7 +21,7 @@ from serving.errors import StateError
 from stream.errors import TopicError, as_sentence, place_of
 from stream.metrics import Metrics
 from stream.state.attempts import ATTEMPT_KEY, read_attempt
-from stream.state.partition import States
+from stream.state.partition import Expiry, States
 from stream.state.stores import Stores
 from stream.transport.offsets import hold_flow, log_ranges
 
@@ -29,8 +29,6 @@ from stream.transport.offsets import hold_flow, log_ranges
 MARKER_KEY = b"\xffclicks"
 RESERVED = b"\xff"
 APPLIED_OFFSET_HEADER = "nextclick-applied-offset"
-# Sessions that leave in one go; the events that wait meanwhile wait for two milliseconds, not for all of them.
-EXPIRE_AT_MOST = 5_000
 LOG = logging.getLogger(__name__)
 
 TopicPartition = Any
@@ -107,9 +105,9 @@ class SessionTable(faust.Table):  # type: ignore[misc]
         shard = self.shards.get(partition)
         return None if shard is None else shard.get(key)
 
-    def expired(self, shard: States, committed: int) -> list[tuple[bytes, int]]:
-        """Return sessions of a partition that may leave, each with its applied offset."""
-        return shard.expired(shard.watermark_ms - self.silence_ms, committed, EXPIRE_AT_MOST)
+    def expired(self, shard: States, committed: int, limit: int) -> Expiry:
+        """Return sessions of a partition that may leave."""
+        return shard.expired(shard.watermark_ms - self.silence_ms, committed, limit)
 
     def missing_marker(self, partition: int) -> bytes | None:
         """Return what must be stored under `MARKER_KEY` in this partition, None where it is."""

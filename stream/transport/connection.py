@@ -15,18 +15,36 @@ of the last batch plus one, so the rest of that batch would be missing from the 
 broker, so the later of the two counts.
 
 The records: aiokafka makes an object of eleven fields of each, 1.5 us; ours has those that are used.
+
+The broken connection: to write to a transport that the peer has just closed is an `OSError` with asyncio's loop, which
+aiokafka expects, and a `RuntimeError` with uvloop's, which it does not. It ended the task that asks for the cluster's
+metadata, silently, and with it all search for a coordinator: found by `make chaos`, a worker that did nothing more
+after a broker had been killed.
+
+The commits: Kafka keeps them by the topic's name. When `clicks` is deleted and made again, a worker that has not
+noticed yet commits where it stood in the old one, and whoever reads the new one goes on from there: found by `make
+chaos`, a thousand clicks skipped. So each commit says which topic it counts in, and one that counts in another is not
+used.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.consumer import fetcher
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as stock
 from mode.utils.futures import maybe_async
 
 from stream.contract.incoming import Incoming
 from stream.transport.membership import Membership
+
+# What a commit's metadata begins with; the topic's id follows.
+STAMP = "topic_id="
+LOG = logging.getLogger(__name__)
 
 TopicPartition = Any
 Records = Mapping[TopicPartition, list[Incoming]]
@@ -42,6 +60,24 @@ class _Records(fetcher.PartitionRecords):  # type: ignore[misc]
 
 
 fetcher.PartitionRecords = _Records
+_send = AIOKafkaConnection.send
+
+
+def send(connection: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Any:
+    """Send a request; a connection that is closed already is a connection error, whatever the loop calls it."""
+    try:
+        return _send(connection, request, expect_response)
+    except RuntimeError as error:
+        connection.close(reason=CloseReason.CONNECTION_BROKEN)
+        raise KafkaConnectionError(f"connection at {connection.host}:{connection.port} is closed: {error}") from error
+
+
+AIOKafkaConnection.send = send
+
+
+def _is_of_another_topic(metadata: str | None, stamp: str) -> bool:
+    """Tell whether a commit names another topic; other programs that set offsets name none."""
+    return (metadata or "").startswith(STAMP) and metadata != stamp
 
 
 class Connection(stock.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -97,6 +133,7 @@ class Connection(stock.AIOKafkaConsumerThread):  # type: ignore[misc]
             return taken
 
         coordinator._do_heartbeat = confirmed_heartbeat
+        self._stamp_commits(coordinator)
         # What the coordinator cannot get over (a right that is missing) aiokafka raises to whoever asks for records
         # next. While partitions change hands nobody asks, and it would wait for ever.
         push_error = coordinator._push_error_to_user
@@ -107,8 +144,32 @@ class Connection(stock.AIOKafkaConsumerThread):  # type: ignore[misc]
 
         coordinator._push_error_to_user = told_error
         # aiokafka logs what these die of, and leaves a consumer that waits for ever.
-        for task in (coordinator._coordination_task, self._ensure_consumer()._fetcher._fetch_task):
+        consumer = self._ensure_consumer()
+        for task in (coordinator._coordination_task, consumer._fetcher._fetch_task, consumer._client._sync_task):
             task.add_done_callback(self._on_task_done)
+
+    def _stamp_commits(self, coordinator: Any) -> None:
+        """Let commits name the topic that they count in, and take none that counts in another."""
+        if self.app.topic_id is None:
+            return
+        consumer = self._ensure_consumer()
+        commit, fetch, stamp = consumer.commit, coordinator._do_fetch_commit_offsets, STAMP + self.app.topic_id
+
+        async def stamped_commit(offsets: Mapping[TopicPartition, Any]) -> None:
+            await commit({tp: OffsetAndMetadata(found.offset, stamp) for tp, found in offsets.items()})
+
+        async def fetch_ours(partitions: Any) -> dict[TopicPartition, Any]:
+            fetched: dict[TopicPartition, Any] = await fetch(partitions)
+            others = {tp: found for tp, found in fetched.items() if _is_of_another_topic(found.metadata, stamp)}
+            for tp, found in others.items():
+                LOG.warning(
+                    "committed offset is not used: it counts in an earlier topic of this name, which was deleted "
+                    "topic=%s partition=%d offset=%d metadata=%s",
+                    *(tp.topic, tp.partition, found.offset, found.metadata),
+                )
+            return {tp: found for tp, found in fetched.items() if tp not in others}
+
+        consumer.commit, coordinator._do_fetch_commit_offsets = stamped_commit, fetch_ours
 
     def _on_task_done(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

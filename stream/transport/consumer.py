@@ -167,6 +167,8 @@ class Consumer(stock.Consumer):  # type: ignore[misc]
     async def wait_empty(self) -> None:
         """Wait for the work in hand and commit it; Faust asks for it before partitions go, and when it stops."""
         await self._work.settle()
+        # A commit of the timer's that is under way may hold less, and a second one would only wait for it.
+        await self.maybe_wait_for_commit_to_finish()
         await self.commit()
         await self._work.release()
 

@@ -1,6 +1,6 @@
 """What the pipeline needs of a running Faust application, and no more: writing, membership, offsets."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import faust
 from faust.types import TP
@@ -29,9 +29,17 @@ class Link:
         """Whether this worker may take its partitions for its own, and produce (`stream.transport.membership`)."""
         return bool(self._app.consumer._thread.membership.fresh)
 
-    def write(self, records: Iterable[Outgoing], receipt: Receipt) -> None:
-        """Hand records to Kafka's producer; `receipt` gets a delivery report for each."""
+    def write(self, records: Sequence[Outgoing], receipt: Receipt) -> None:
+        """Hand records to Kafka's producer that somebody waits for; `receipt` gets a delivery report for each."""
         self._app.producer.write(records, receipt)
+
+    def write_patiently(self, records: Sequence[Outgoing], receipt: Receipt) -> None:
+        """Hand records over that nobody waits for: they may take some milliseconds more."""
+        self._app.producer.write_patiently(records, receipt)
+
+    def forget(self) -> None:
+        """Drop what was handed over and not sent yet, as far as that is possible."""
+        self._app.producer.forget()
 
     def committed(self, partition: int) -> int:
         """Return the offset that the partition of the clicks would be read from again."""

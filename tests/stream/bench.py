@@ -17,6 +17,7 @@ from stream.metrics import Metrics
 from stream.state.table import RESERVED
 from stream.transport.membership import Membership
 from stream.transport.producer import Outgoing, Receipt
+from tests.stream.transport.reading import reading
 
 CHANGELOG = "nextclick-sessions-changelog"
 MINUTE_MS = 60_000
@@ -76,6 +77,12 @@ class Wire:
             else:
                 asyncio.get_running_loop().call_soon(report)
 
+    def write_patiently(self, records: Iterable[Outgoing], receipt: Receipt) -> None:
+        self.write(records, receipt)
+
+    def forget(self) -> None:
+        """All has been sent."""
+
     def _deliver(self, record: Outgoing) -> tuple[KafkaError | None, Written]:
         place = record.topic, record.partition or 0
         written = Written(record, self.ends[place])
@@ -120,11 +127,15 @@ class Inlet:
         self.now = 100.0
         membership = Membership(10.0, lambda: self.now)
         membership.confirm(self.now)
-        self._thread = SimpleNamespace(membership=membership)
+        self._thread = SimpleNamespace(membership=membership, _ensure_consumer=self._aiokafka)
         self._committed_offset: dict[TP, int] = {}
         self._read_offset: dict[TP, int] = {}
         self.ends: dict[TP, int] = {}
         """Where the partitions end, as far as a fetch has told."""
+
+    def _aiokafka(self) -> Any:
+        """Return aiokafka's consumer, which stands at the start of each partition."""
+        return reading(dict.fromkeys(self.ends, 0), ends=self.ends)._thread._ensure_consumer()
 
     def assignment(self) -> set[TP]:
         return set(self.ends)

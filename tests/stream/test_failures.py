@@ -43,6 +43,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:R
         scenarios.let_sessions_go,
         scenarios.let_the_assignor_fail,
         scenarios.be_slow_after_a_while,
+        scenarios.find_commits_of_another_topic,
+        scenarios.find_commits_of_somebody_else,
     ],
     ids=lambda scenario: scenario.__name__,
 )

@@ -66,6 +66,13 @@ def test_a_policy_that_removes_what_is_needed_is_a_problem() -> None:
     assert second.startswith(f"topic {CHANGELOG} has cleanup.policy=compact,delete, but must have compact")
 
 
+def test_clicks_with_the_producers_clocks_are_told() -> None:
+    found = as_made()
+    found["clicks"] = found["clicks"]._replace(config={"message.timestamp.type": "CreateTime"})
+    (problem,) = find_problems(SETTINGS, found)
+    assert problem.startswith("topic clicks has message.timestamp.type=CreateTime, but must have LogAppendTime")
+
+
 def test_states_stay_for_session_gap_and_session_timeout_together() -> None:
     settings = Settings.model_validate({"serving": {"session_gap_s": 60}, "worker": {"session_timeout_s": 7}})
     assert min_compaction_lag_ms(settings) == (60 + 7) * 1000

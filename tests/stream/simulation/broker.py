@@ -120,6 +120,8 @@ class Group:
         self.generation = 0
         self.assignments: dict[str, bytes] = {}
         self.committed: dict[Place, int] = {}
+        self.metadata: dict[Place, str] = {}
+        """What the commits say beside their offsets."""
         self.on_commit: Callable[[dict[Place, int]], None] = lambda offsets: None
         self.refuse_commits = 0
         """How many commits are to be refused as if the group were rebalancing."""
@@ -271,6 +273,7 @@ class Group:
             self.refused += 1
         else:
             offsets = {(topic, number): offset for topic, found in request.topics for number, offset, _ in found}
+            self.metadata |= {(topic, number): text for topic, found in request.topics for number, _, text in found}
             self.on_commit(offsets)
             self.committed |= offsets
             self._hear(self.members[request.consumer_id])
@@ -364,7 +367,8 @@ class Broker:
 
     def _offset_fetch(self, request: Any, reply: Reply) -> None:
         def found(topic: str, number: int) -> tuple[int, int, str, int]:
-            return number, self.group.committed.get((topic, number), -1), "", 0
+            place = topic, number
+            return number, self.group.committed.get(place, -1), self.group.metadata.get(place, ""), 0
 
         reply(topics=[(topic, [found(topic, number) for number in numbers]) for topic, numbers in request.topics])
 

@@ -24,7 +24,7 @@ def computing(world: World, worker: Worker) -> bool:
 
 def lists_queued(world: World, worker: Worker) -> bool:
     """Lists are handed to librdkafka, and not sent."""
-    return bool(worker.producer.queued("recommendations"))
+    return bool(worker.queued("recommendations"))
 
 
 def lists_sent(world: World, worker: Worker) -> bool:
@@ -34,7 +34,7 @@ def lists_sent(world: World, worker: Worker) -> bool:
 
 def states_queued(world: World, worker: Worker) -> bool:
     """States are handed to librdkafka, and not sent."""
-    return bool(worker.producer.queued(world.changelog))
+    return bool(worker.queued(world.changelog))
 
 
 def states_sent(world: World, worker: Worker) -> bool:
@@ -49,7 +49,7 @@ def committed(world: World, worker: Worker) -> bool:
 
 def tombstones_queued(world: World, worker: Worker) -> bool:
     """Sessions are about to leave the changelog."""
-    return bool(worker.producer.queued(world.changelog) > 3)
+    return bool(worker.queued(world.changelog) > 3)
 
 
 def serve(world: World) -> None:
@@ -181,6 +181,33 @@ def be_told_too_late(world: World, topic: str) -> None:
     world.clicks(20)
     world.check()
     assert not worker.ended
+
+
+def find_commits_of_another_topic(world: World) -> None:
+    """The clicks were deleted and made again, and a worker that had not noticed committed where it had been."""
+    world.clicks(30)
+    for partition in range(world.partitions):
+        world.broker.group.committed["clicks", partition] = 10
+        world.broker.group.metadata["clicks", partition] = "topic_id=topic-0"
+    first = world.started()
+    world.check()
+    first.stop()
+    world.until(lambda: first.ended)
+    second = world.started()
+    world.clicks(10)
+    world.check()
+    assert second.replayed == 0, "its own commits are not used either"
+
+
+def find_commits_of_somebody_else(world: World) -> None:
+    """An operator has set the offsets; no id is in what other programs commit."""
+    world.clicks(30)
+    for partition, text in enumerate(["", "by hand", ""][: world.partitions]):
+        world.broker.group.committed["clicks", partition] = world.broker.logs["clicks", partition].end
+        world.broker.group.metadata["clicks", partition] = text
+    world.started()
+    world.pass_(5)
+    assert not world.lists
 
 
 def lose_heartbeats(world: World) -> None:

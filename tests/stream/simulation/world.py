@@ -126,10 +126,15 @@ class Worker:
         return self.application.faust.consumer._thread.membership  # type: ignore[no-any-return]
 
     @property
-    def producer(self) -> Any:
-        """Its librdkafka, None before it has one."""
+    def producers(self) -> list[Any]:
+        """Its librdkafka clients, none before it has them."""
         producer = self.application and self.application.faust._producer
-        return producer and producer._client
+        clients = (producer._prompt, producer._bulk) if producer else ()
+        return [client for client in clients if client is not None]
+
+    def queued(self, topic: str) -> int:
+        """Return how many records for a topic it has not sent."""
+        return sum(producer.queued(topic) for producer in self.producers)
 
     @property
     def committed(self) -> dict[int, int]:
@@ -154,8 +159,8 @@ class Worker:
 
     def fill_up(self, full: bool = True) -> None:
         """Let librdkafka take no more, or take it again."""
-        if self.producer is not None:
-            self.producer.full = full
+        for producer in self.producers:
+            producer.full = full
 
     def stop(self) -> None:
         """Send SIGTERM."""

@@ -99,6 +99,7 @@ class Life:
             self.world.condemned.add((p, offsets[0]))
         else:
             assert plan.record is not None
+            self.attempts.handed_over([p])
             self.step()
             self.write(p, plan.record)
             self.alone = (p, offsets[0]) if len(offsets) == 1 else None
@@ -115,6 +116,7 @@ class Life:
     def freely(self, p: int, offsets: list[int], plan: Plan) -> None:
         assert plan.take == len(offsets)
         if plan.record is not None:
+            self.attempts.handed_over([p])
             self.step()
             self.write(p, plan.record)
             self.step()
@@ -307,7 +309,7 @@ def test_a_partition_that_changes_hands_in_good_order_keeps_the_suspicion_and_ad
         attempts = begun(found, first)
         plan = attempts.plan(0, list(range(first, 100)))
         assert plan.careful
-        attempts.recorded(0)
+        attempts.handed_over([0])  # it need not be acknowledged: what takes it back is written behind it
         attempts.finished(0, first + plan.take)
         record = attempts.released([0])[0]
         assert record is not None

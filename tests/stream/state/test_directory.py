@@ -57,7 +57,7 @@ def test_what_was_stored_is_there_again_with_how_far_it_is(new_stores: NewStores
     assert (states.watermark_ms, states.newest_offset()) == (1_000, 5)
     stores = new_stores()
     assert [stores.persisted_offset(partition) for partition in (0, 1)] == [None, 8]
-    assert stores.open(1).expired(100_000, committed=10, limit=10) == [(b"a", 5)]
+    assert stores.open(1).expired(100_000, committed=10, limit=10).sessions == [(b"a", 5)]
 
 
 def test_the_offset_goes_only_as_far_as_is_known(new_stores: NewStores) -> None:
@@ -121,7 +121,7 @@ def test_a_partition_is_discarded_and_its_neighbours_are_not(new_stores: NewStor
     stores.discard(255)
     assert [stores.persisted_offset(partition) for partition in (254, 255, 256)] == [8, None, 8]
     states = stores.open(255)
-    assert (states.get(b"a"), states.notes, states.expired(100_000, 10, 10)) == (None, {}, [])
+    assert (states.get(b"a"), states.notes, states.expired(100_000, 10, 10).sessions) == (None, {}, [])
     assert stores.open(256).get(b"a") is not None
 
 
@@ -211,8 +211,9 @@ def test_only_so_many_sessions_are_looked_at_in_one_go(new_stores: NewStores, mo
         states.store({b"a": stored(n, n * 5_000), b"%d" % n: stored(n, n * 1_000)}, n)
     looks, left = 0, {b"a"} | {b"%d" % n for n in range(100)}
     while left:
-        expired = states.expired(1_000_000, committed=1_000, limit=100)
+        expired, complete = states.expired(1_000_000, committed=1_000, limit=100)
         assert len(expired) <= 10
+        assert complete == (left == {key for key, _ in expired})
         states.remove_many(expired)
         left -= {key for key, _ in expired}
         looks += 1

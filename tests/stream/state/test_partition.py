@@ -56,7 +56,7 @@ def test_states_are_kept_counted_and_forgotten(new_states: NewStates) -> None:
     assert [states.get(key) for key in (b"a", b"b", b"c")] == [state(2, 6), None, None]
     assert (len(states), states.watermark_ms, states.newest_offset()) == (1, 7, 3)
     assert states.state_bytes == len(state(2, 6))
-    assert states.expired(silent_since_ms=100, committed=10, limit=10) == [(b"a", 2)]
+    assert states.expired(silent_since_ms=100, committed=10, limit=10).sessions == [(b"a", 2)]
 
 
 def test_what_stands_under_reserved_keys_is_kept_and_forgotten(new_states: NewStates) -> None:
@@ -118,7 +118,7 @@ def test_only_so_many_deletions_are_remembered(new_states: NewStates, monkeypatc
     states.recovered_to(9)
     # The first is forgotten, and a late write would bring the session back; the next look at silent ones takes it.
     assert [states.get(key) for key in (b"a", b"b", b"c")] == [state(4), None, None]
-    assert states.expired(silent_since_ms=100, committed=10, limit=10) == [(b"a", 4)]
+    assert states.expired(silent_since_ms=100, committed=10, limit=10).sessions == [(b"a", 4)]
 
 
 def test_a_state_of_the_future_is_refused(new_states: NewStates) -> None:
@@ -129,12 +129,12 @@ def test_a_state_of_the_future_is_refused(new_states: NewStates) -> None:
 def test_a_session_expires_when_the_watermark_and_the_commit_have_passed_it(new_states: NewStates) -> None:
     states = new_states()
     states.store({b"old": stored(7, seen_ms=105), b"young": stored(8, seen_ms=150)})
-    assert states.expired(silent_since_ms=109, committed=100, limit=10) == []
-    assert states.expired(silent_since_ms=110, committed=7, limit=10) == []
-    assert states.expired(silent_since_ms=110, committed=8, limit=10) == [(b"old", 7)]
+    assert states.expired(silent_since_ms=109, committed=100, limit=10).sessions == []
+    assert states.expired(silent_since_ms=110, committed=7, limit=10).sessions == []
+    assert states.expired(silent_since_ms=110, committed=8, limit=10).sessions == [(b"old", 7)]
     states.remove_many([(b"old", 7)])
-    assert states.expired(silent_since_ms=110, committed=8, limit=10) == []
-    assert states.expired(silent_since_ms=160, committed=9, limit=10) == [(b"young", 8)]
+    assert states.expired(silent_since_ms=110, committed=8, limit=10).sessions == []
+    assert states.expired(silent_since_ms=160, committed=9, limit=10).sessions == [(b"young", 8)]
 
 
 updates = st.lists(
@@ -162,12 +162,12 @@ def test_nobody_expires_early_and_everybody_in_the_end(
         assert len(states) == len(seen)
         if horizons:
             horizon = horizons.pop(0)
-            early = [key for key, _ in states.expired(horizon, committed=offset + 1, limit=2)]
+            early = [key for key, _ in states.expired(horizon, committed=offset + 1, limit=2).sessions]
             assert len(early) <= 2
             assert all(seen[key] < horizon for key in early)
     left = set(seen)
     for _ in range(len(updates) + 1):
-        expired = states.expired(210, len(updates), limit=10)
+        expired = states.expired(210, len(updates), limit=10).sessions
         left -= {key for key, _ in expired}
         states.remove_many(expired)
     assert (left, len(states)) == (set(), 0)

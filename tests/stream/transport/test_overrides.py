@@ -4,7 +4,8 @@ The scenarios themselves, with our code, are tests of `tests/stream/test_failure
 """
 
 import asyncio
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -26,8 +27,11 @@ from tests.stream.simulation.world import World
 
 NewWorld = Callable[..., World]
 
-# Where a worker does not come far, it has tasks that were never begun.
-pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+# Where a worker does not come far, it has tasks that were never begun, and Faust's own producer is never closed.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:Unclosed AIOKafkaProducer:ResourceWarning"),
+]
 
 PROOFS: dict[tuple[type, str], Scenario] = {
     (Connection, "wait_for_shutdown"): scenarios.stop,
@@ -51,6 +55,13 @@ PROOFS: dict[tuple[type, str], Scenario] = {
     (TableManager, "recovery"): scenarios.be_cut_off_while_recovering,
 }
 NOT_ABOUT_WORK = {"logger", "mundane_level"}  # only what is written to the log, and as what
+
+
+@pytest.fixture(autouse=True)
+def _leave_nothing() -> Iterator[None]:
+    """What a scenario leaves behind is collected here, where its warnings are expected."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)

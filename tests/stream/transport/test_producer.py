@@ -1,11 +1,21 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import confluent_kafka
 import pytest
 from confluent_kafka import KafkaError
+from msgspec.structs import replace
 
-from stream.transport.producer import PUMP_S, OffsetReceipt, Outgoing, Producer, Receipt
+from stream.transport.producer import (
+    BULK_FROM,
+    PROMPT_BELOW,
+    PUMP_S,
+    OffsetReceipt,
+    Outgoing,
+    Producer,
+    Receipt,
+)
 from tests.stream.bench import Bench, Written
 
 A, B = Outgoing("lists", b"k", b"value", 0), Outgoing("states", b"k", b"a long value", 0)
@@ -44,13 +54,16 @@ def test_a_receipt_knows_where_its_records_are_unless_others_are_between_them() 
 
 
 @pytest.fixture
-async def producer(bench: Bench) -> Producer:
-    """A started producer whose librdkafka has a broker of its own, in this process."""
+async def producer(bench: Bench) -> AsyncIterator[Producer]:
+    """A started producer with librdkafka's own broker, in this process."""
     app = bench.application.faust
-    app.producer_options = {**app.producer_options, "test.mock.num.brokers": 1}
+    broker = confluent_kafka.Producer({"test.mock.num.brokers": 1})
+    (found,) = broker.list_topics(timeout=20).brokers.values()
+    app.producer_options = {**app.producer_options, "bootstrap.servers": f"{found.host}:{found.port}"}
     made = Producer(app.transport)
     await made.on_start()
-    return made
+    yield made
+    del broker  # it ends with its client
 
 
 async def receipt_for(producer: Producer, *records: Outgoing, make: Callable[..., Receipt] = Receipt) -> Any:
@@ -67,6 +80,40 @@ async def test_reports_come_though_nobody_asks_for_them(producer: Producer) -> N
         receipt = await receipt_for(producer, *records, make=OffsetReceipt)
         assert receipt.refused is None
         assert list(receipt.stretches()) == [(1, oldest, oldest + 1)]
+
+
+async def test_lists_keep_their_order_one_by_one_or_in_a_backlog(producer: Producer) -> None:
+    sizes = [1, BULK_FROM, BULK_FROM // 2, PROMPT_BELOW - 1, 1, 2 * BULK_FROM, 1]
+    written: list[tuple[int, bytes]] = []
+    clients: list[object] = []
+
+    class Noting(Receipt):
+        def __call__(self, error: Any, message: Any) -> None:
+            assert error is None
+            written.append((message.offset(), message.value()))
+            super().__call__(error, message)
+
+    for number, size in enumerate(sizes):
+        producer.write([Outgoing("lists", b"k", b"%d" % number, 0)] * size, Noting(size, lambda _: None))
+        clients.append(producer._in_use)
+    async with asyncio.timeout(20):
+        while len(written) < sum(sizes):
+            clients.append(producer._in_use)
+            await asyncio.sleep(PUMP_S)
+    values = [value for _, value in sorted(written)]
+    assert values == [b"%d" % number for number, size in enumerate(sizes) for _ in range(size)]
+    assert {id(client) for client in clients} == {id(producer._prompt), id(producer._bulk)}
+
+
+async def test_states_wait_for_no_list_and_no_list_for_states(producer: Producer) -> None:
+    states, lists = [replace(B, partition=0)] * BULK_FROM, [A]
+    receipts = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    producer.write_patiently(states, OffsetReceipt(states, receipts[0].set_result))
+    producer.write(lists, Receipt(1, receipts[1].set_result))
+    assert producer._in_use is producer._prompt
+    assert not producer._held
+    async with asyncio.timeout(20):
+        assert [receipt.refused for receipt in await asyncio.gather(*receipts)] == [None, None]
 
 
 async def test_nothing_is_asked_when_nothing_is_waited_for(producer: Producer) -> None:
