@@ -51,7 +51,8 @@ def count_in(clicks_id: str, found: Iterable[Any]) -> dict[int, int]:
     return {
         place.partition: place.offset
         for place in found
-        if place.offset >= 0 and ((named := NAMED.search(place.metadata or "")) is None or named[1].startswith(clicks_id))
+        if place.offset >= 0
+        and ((named := NAMED.search(place.metadata or "")) is None or named[1].startswith(clicks_id))
     }
 
 
