@@ -1,5 +1,7 @@
 """Stock Faust as its guide shows it: an agent, a table in memory with its changelog, one event at a time."""
 
+import tempfile
+
 import faust
 
 from tests.benchmarks.systems.arguments import read_arguments
@@ -12,6 +14,7 @@ def main() -> None:
         group,
         broker=f"kafka://{servers}",
         store="memory://",
+        datadir=tempfile.mkdtemp(prefix="faust-"),
         web_enabled=False,
         topic_disable_leader=True,
         topic_partitions=4,

@@ -490,6 +490,24 @@ async def test_a_quiet_partition_expires_too_when_the_batch_that_looks_has_no_ev
     ] * 2
 
 
+async def test_only_so_many_sessions_of_all_partitions_leave_in_one_write_and_the_others_in_the_next(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [bench.record(click(n, f"old{n}"), offset=n // 2, partition=n % 2) for n in range(10)]
+    await bench.serve(old)
+    for partition in (0, 1):
+        new = click(10 + partition, f"new{partition}", at_ms=LATER_MS)
+        await bench.serve([bench.record(new, offset=5, partition=partition)])
+        bench.inlet.commit_up_to(partition, 6)
+    monkeypatch.setattr("stream.pipeline.pipeline.EXPIRE_AT_MOST", 4)
+    bench.application.pipeline._expired_at -= 60.0
+    left = []
+    for turn in range(3):  # within the second in which it is not looked again without a reason
+        await bench.serve([bench.record(click(12 + turn, "new0", at_ms=LATER_MS), offset=6 + turn)])
+        left.append(10 - len(bench.wire.tombstones))
+    assert left == [6, 2, 0]
+
+
 @pytest.mark.usefixtures("always_looking")
 async def test_a_session_with_a_click_on_its_way_does_not_leave(bench: Bench) -> None:
     await bench.serve([bench.record(click(1, "old"), offset=0), bench.record(click(2, "gone"), offset=1)])
