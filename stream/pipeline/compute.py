@@ -202,10 +202,8 @@ def _groups(records: list[Incoming], clicks: list[Sourced]) -> list[Valid]:
             session_id = sourced.click.session_id
             place = places.get(session_id)
             if place is None:
-                places[session_id] = (
-                    record.partition,
-                    record.key or b"",
-                )
+                # A click's key is its session id (`decode_record`).
+                places[session_id] = record.partition, record.key or b""
             elif place[0] != record.partition:
                 others.append(i)
         kept = sorted(set(range(len(records))) - set(others)) if others else range(len(records))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from tests.benchmarks.systems.blobs import Blobs
 from tests.benchmarks.systems.job import Job
+from tests.benchmarks.systems.work import Work
 
 
 class Arguments(NamedTuple):
@@ -19,11 +20,11 @@ class Arguments(NamedTuple):
     output: str
     changelog: str
     group: str
-    work: Blobs | Job
+    work: Work
 
 
 def read_arguments() -> Arguments:
     """Read the command line."""
     servers, clicks, output, changelog, group, work = sys.argv[1:7]
-    kinds: dict[str, type[Blobs] | type[Job]] = {"blobs": Blobs, "job": Job}
+    kinds: dict[str, type[Work]] = {"blobs": Blobs, "job": Job}
     return Arguments(servers, clicks, output, changelog, group, kinds[Path(work).name].read(work))

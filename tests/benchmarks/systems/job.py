@@ -6,13 +6,11 @@ into it, score the list shown before, write the list that answers it (one of a t
 `null_worker`), write the state.
 """
 
-from pathlib import Path
-from typing import Self
-
 import msgspec
 
 from serving.events import ListedRecommendation, decode_click, encode_recommendation, recommendation_id
 from serving.session import Carried, SessionState, as_line, decode_state, encode_state
+from tests.benchmarks.systems.work import Work
 
 BUNDLE = "0123456789abcdef"
 REVISION = "0"
@@ -27,7 +25,7 @@ class Prepared(msgspec.Struct, frozen=True):
     shown: str
 
 
-class Job(msgspec.Struct):
+class Job(Work):
     """Prepared lists, and what an encoder would leave in a state."""
 
     lists: list[Prepared]
@@ -35,17 +33,7 @@ class Job(msgspec.Struct):
     hits: int = 0
     turn: int = 0
 
-    @classmethod
-    def read(cls, path: str) -> Self:
-        """Read what `write` wrote."""
-        return msgspec.json.decode(Path(path).read_bytes(), type=cls)
-
-    def write(self, path: Path) -> None:
-        """Write the file that a system is given."""
-        path.write_bytes(msgspec.json.encode(self))
-
     def handle(self, value: bytes, stored: bytes | None) -> tuple[bytes, bytes]:
-        """Decode a click and return its session's new state and the list that answers it."""
         click = decode_click(value)
         state = SessionState() if stored is None else decode_state(stored)
         state.fold(click, click.timestamp_ms, LENGTH, GAP_MS)
