@@ -4,20 +4,22 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from stream.contract.incoming import Incoming
+from stream.metrics import Tally
 from stream.pipeline.compute import ByPlace, Outcome, Place
 
 
 class Flight:
     """One batch, from when its lists were handed over until its states are in the changelog.
 
-    `arrived_at` is when its lists were acknowledged, in seconds since 1970; 0 until they are.
+    `arrived_at` is when its lists were acknowledged, in seconds since 1970; 0 until they are. The lists themselves and
+    the records are not kept: librdkafka has copied them, and only the states and a few figures are wanted again.
     """
 
-    __slots__ = ("arrived_at", "count", "ends", "outcome", "records")
+    __slots__ = ("arrived_at", "count", "ends", "states", "tally")
 
     def __init__(self, records: Sequence[Incoming], outcome: Outcome) -> None:
-        self.records = records
-        self.outcome = outcome
+        self.states = outcome.states
+        self.tally = Tally(len(records), outcome)
         self.count = len(records)
         self.ends = {record.partition: record.offset + 1 for record in records}
         self.arrived_at = 0.0
@@ -54,7 +56,7 @@ class Airspace:
     def begin(self, flight: Flight) -> None:
         """Add the newest flight."""
         self._flights.append(flight)
-        add(flight.outcome.states, self._states)
+        add(flight.states, self._states)
         self.events += flight.count
 
     def arrivals(self) -> list[Flight]:
@@ -84,7 +86,7 @@ def newest_states(flights: Iterable[Flight]) -> ByPlace:
     """Return the states that flights leave behind: of a session that is in several, the newest."""
     states: ByPlace = {}
     for flight in flights:
-        add(flight.outcome.states, states)
+        add(flight.states, states)
     return states
 
 

@@ -173,7 +173,7 @@ class Pipeline:
         if not self._attempts.free({record.partition for record in records}):
             records = await self._take_care(records, still_ours)
         if records and (outcome := await self._compute(records)) and await self._may_go_on(still_ours):
-            self._launch(Flight(records, outcome))
+            self._launch(records, outcome)
 
     async def _compute(self, records: Sequence[Incoming]) -> Outcome:
         mode, wanted_since_ms = self._overload.plan()
@@ -199,10 +199,11 @@ class Pipeline:
             await self._wait()
         return still_ours()
 
-    def _launch(self, flight: Flight) -> None:
+    def _launch(self, records: Sequence[Incoming], outcome: Outcome) -> None:
         """Take step 1."""
+        flight = Flight(records, outcome)
         self._airspace.begin(flight)
-        outgoing = list(answers(flight.outcome, self._topics))
+        outgoing = list(answers(outcome, self._topics))
         arrived = partial(self._arrive, flight, self._epoch, time.perf_counter())
         if outgoing:
             self._link.write(outgoing, Receipt(len(outgoing), arrived))
@@ -302,7 +303,7 @@ class Pipeline:
             for partition, end in flight.ends.items():
                 self.finished[partition] = end
                 self._attempts.finished(partition, end)
-            self._metrics.count_batch(flight.records, flight.outcome, flight.arrived_at)
+            self._metrics.count_batch(flight.tally, flight.arrived_at)
 
     # --- events that workers have died of (`stream.state.attempts`)
 
@@ -340,7 +341,7 @@ class Pipeline:
         outcome = condemned(records[0]) if plan.condemned else await self._compute(records)
         if not await self._may_go_on(still_ours):
             return False
-        self._launch(Flight(records, outcome))
+        self._launch(records, outcome)
         if not await self._nothing_in_flight(still_ours):
             return False
         end = records[-1].offset + 1

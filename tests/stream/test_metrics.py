@@ -3,9 +3,8 @@ import re
 from prometheus_client import CollectorRegistry, generate_latest
 
 from serving.events import Click
-from serving.process import Hit
 from stream.contract.incoming import Incoming
-from stream.metrics import Metrics
+from stream.metrics import Metrics, Tally
 from stream.pipeline.compute import Answer, Outcome
 
 UNITS = ("_seconds", "_bytes", "_events", "_entries", "_total", "_info")
@@ -31,13 +30,13 @@ def test_clicks_whose_clock_is_ahead_of_the_brokers_are_counted() -> None:
     for broker_ms, click_ms in [(1_000, 6_000), (1_000, 6_001), (1_000, 10**15), (9_000, -5), (-1, 10**15)]:
         record = Incoming(0, 0, broker_ms, b"s", b"", ())
         outcome.answers.append(Answer(record, Click("e", "s", "i", click_ms), "encoder", b""))
-    metrics.count_batch([], outcome, 1.0)
+    metrics.count_batch(Tally(5, outcome), 1.0)
     assert metrics.registry.get_sample_value("nextclick_stream_clock_ahead_clicks_total") == 2
 
 
 def test_prequential_counts_give_hit_rate_and_mrr() -> None:
     metrics = Metrics()
-    metrics.count_hits([Hit("b", 1), Hit("b", 4), Hit("b", 15), Hit("b", 0)])
+    metrics.count_hits({("b", 1): 1, ("b", 4): 1, ("b", 15): 1, ("b", 0): 1})
 
     def value(name: str, **labels: str) -> float | None:
         return metrics.registry.get_sample_value(
