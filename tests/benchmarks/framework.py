@@ -66,8 +66,8 @@ VARIANTS: tuple[tuple[str, Any], ...] = (
     ("kafka.compression", "none"),
     ("kafka.compression", "zstd"),
     ("kafka.linger_ms", 5),
-    ("worker.batch_max_events", 128),
-    ("worker.batch_max_events", 2048),
+    ("worker.batch_max_events", 64),
+    ("worker.batch_max_events", 512),
 )
 
 
