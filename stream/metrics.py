@@ -29,7 +29,6 @@ PREQUENTIAL_K = (1, 5, 10, 20)
 CLOCKS_DIFFER_MS = 5_000
 
 # Every list comes by here: a generator of Python costs three times as much.
-_SOURCE = attrgetter("source")
 _REASON = attrgetter("reason")
 _BUNDLE_AND_RANK = attrgetter("bundle", "rank")
 
@@ -167,12 +166,12 @@ class Tally:
         self.events = events
         self.seconds = outcome.seconds
         answers, dead = outcome.answers, outcome.dead
-        got = [answer.record.timestamp_ms for answer in answers]
-        self.sent_ms = [answer.click.timestamp_ms for answer in answers]
+        got = [record.timestamp_ms for record, _ in answers]
+        self.sent_ms = [served.click.timestamp_ms for _, served in answers]
         self.got_ms = [time_ms for time_ms in got if time_ms >= 0]
         pairs = zip(got, self.sent_ms, strict=True)
         self.ahead = sum([0 <= got_ms < sent_ms - CLOCKS_DIFFER_MS for got_ms, sent_ms in pairs])
-        self.sources = Counts(map(_SOURCE, answers))
+        self.sources = Counts([served.source for _, served in answers])
         self.dead = Counts(map(_REASON, dead))
         counts = (len(answers), len(dead), outcome.duplicates, outcome.replayed, outcome.superseded, outcome.too_old)
         self.outcomes = dict(zip(OUTCOMES, counts, strict=True))

@@ -10,7 +10,7 @@ import msgspec
 from serving.control import Control
 from serving.errors import InvalidEvent, NextclickError
 from serving.events import Click
-from serving.process import EVERY, Hit, Mode, Processed, Sourced, process
+from serving.process import EVERY, Hit, Mode, Processed, Served, Sourced, process
 from serving.recommender import Recommender
 from serving.session import SessionState, decode_state, encode_state
 from stream.contract import reasons
@@ -27,14 +27,8 @@ class Dead(msgspec.Struct, frozen=True, gc=False):
     error: str
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """A list that is ready to be published."""
-
-    record: Incoming
-    click: Click
-    source: str
-    value: bytes
-
+Answer = tuple[Incoming, Served]
+"""A record and the list that answers it, ready to be published."""
 
 Place = tuple[int, bytes]
 """Where a session is stored: its partition and key."""
@@ -213,8 +207,7 @@ def _groups(records: list[Incoming], clicks: list[Sourced]) -> list[Valid]:
 
 
 def _add(processed: Processed, group: Valid, outcome: Outcome) -> None:
-    for served in processed.lists:
-        outcome.answers.append(Answer(group.records[served.place], served.click, served.source, served.value))
+    outcome.answers += [(group.records[served.place], served) for served in processed.lists]
     places, states = group.places, outcome.states
     for session_id, state in processed.states.items():
         partition, key = places[session_id]

@@ -19,8 +19,8 @@ LARGEST_DEAD_LETTER = 1_000_000
 
 def answers(outcome: Outcome, topics: TopicSettings) -> Iterator[Outgoing]:
     """Give the lists and dead letters of a batch."""
-    for answer in outcome.answers:
-        yield Outgoing(topics.recommendations, answer.record.key, answer.value)
+    for record, served in outcome.answers:
+        yield Outgoing(topics.recommendations, record.key, served.value)
     for dead in outcome.dead:
         yield dead_letter(dead, topics.clicks, topics.dead_letters)
 

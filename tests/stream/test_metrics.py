@@ -3,9 +3,10 @@ import re
 from prometheus_client import CollectorRegistry, generate_latest
 
 from serving.events import Click
+from serving.process import Served
 from stream.contract.incoming import Incoming
 from stream.metrics import Metrics, Tally
-from stream.pipeline.compute import Answer, Outcome
+from stream.pipeline.compute import Outcome
 
 UNITS = ("_seconds", "_bytes", "_events", "_entries", "_total", "_info")
 
@@ -29,7 +30,7 @@ def test_clicks_whose_clock_is_ahead_of_the_brokers_are_counted() -> None:
     metrics, outcome = Metrics(), Outcome()
     for broker_ms, click_ms in [(1_000, 6_000), (1_000, 6_001), (1_000, 10**15), (9_000, -5), (-1, 10**15)]:
         record = Incoming(0, 0, broker_ms, b"s", b"", ())
-        outcome.answers.append(Answer(record, Click("e", "s", "i", click_ms), "encoder", b""))
+        outcome.answers.append((record, Served(0, Click("e", "s", "i", click_ms), "encoder", b"")))
     metrics.count_batch(Tally(5, outcome), 1.0)
     assert metrics.registry.get_sample_value("nextclick_stream_clock_ahead_clicks_total") == 2
 

@@ -57,7 +57,7 @@ def run(bundle: Bundle, batches: Iterable[list[Incoming]]) -> tuple[Lists, ByPla
         outcome = computer.compute(batch, Control())
         assert ended(outcome) == len(batch)
         add(outcome.states, states)
-        lists |= {(answer.record.partition, answer.record.offset): answer.value for answer in outcome.answers}
+        lists |= {(record.partition, record.offset): served.value for record, served in outcome.answers}
     return lists, states
 
 
@@ -87,5 +87,5 @@ def test_under_overload_every_record_is_in_exactly_one_place(
     outcome = computer.compute(batch, Control(), Mode("latest", shed=True), wanted_since_ms=since)
     assert ended(outcome) == len(batch)
     # A record that Kafka gave no time is wanted always.
-    assert all(not 0 <= answer.record.timestamp_ms < since for answer in outcome.answers)
-    assert {answer.source for answer in outcome.answers} <= {"shed"}
+    assert all(not 0 <= record.timestamp_ms < since for record, _ in outcome.answers)
+    assert {served.source for _, served in outcome.answers} <= {"shed"}
