@@ -49,8 +49,10 @@ NULL_WORKER = "tests.benchmarks.systems.null_worker"
 QUIX_CHANGELOG = "changelog__{group}--{clicks}--default"
 SYSTEMS = {
     "nextclick": System("null_worker", "{group}-sessions-changelog"),
-    # A checkpoint so often that it writes about as many states as nextclick does ...
+    # A checkpoint about as often, in time, as nextclick writes states ...
     "quix": System("quix_app", QUIX_CHANGELOG, "job", ("1024",)),
+    # ... one that writes about as many states ...
+    "quix_4096": System("quix_app", QUIX_CHANGELOG, "job", ("4096",)),
     # ... and as Quix comes, every five seconds: of a session that changes ten times in between one state is written.
     "quix_5s": System("quix_app", QUIX_CHANGELOG, "job", ("0",)),
     "quix_bytes": System("quix_app", QUIX_CHANGELOG, "blobs", ("1024",)),
