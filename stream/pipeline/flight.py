@@ -12,7 +12,7 @@ class Flight:
     """One batch, from when its lists were handed over until its states are in the changelog.
 
     `arrived_at` is when its lists were acknowledged, in seconds since 1970; 0 until they are. The lists themselves and
-    the records are not kept: librdkafka has copied them, and only the states and a few figures are wanted again.
+    the records are not kept: they are with the producer, and only the states and a few figures are wanted again.
     """
 
     __slots__ = ("arrived_at", "count", "ends", "states", "tally")

@@ -131,7 +131,7 @@ class Pipeline:
         self._event_s = 0.0005
         self._expired_at = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
-        self._hurried = False
+        self._hurried = 0
         self._moved = asyncio.Event()
 
     # --- what the transport asks
@@ -381,15 +381,15 @@ class Pipeline:
 
     @contextlib.contextmanager
     def _hurry(self) -> Iterator[None]:
-        """Write states as soon as they may be: somebody waits for them after all."""
-        self._hurried = True
+        """Write states as soon as they may be: somebody waits for them after all, or several do."""
+        self._hurried += 1
         if self._timer is not None:
             self._timer.cancel()
             self._advance_or_fail()
         try:
             yield
         finally:
-            self._hurried = False
+            self._hurried -= 1
 
     async def _wait(self) -> None:
         """Wait for a write to end, or a moment: nobody tells when the membership changes."""

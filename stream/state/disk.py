@@ -19,8 +19,9 @@ FORMAT = 1
 SESSION, SEEN, NOTE, PROGRESS = b"s", b"t", b"n", b"p"
 # Looking at a session that may leave costs a read: 5 us.
 EXPIRE_AT_MOST = 1_000
-# Sessions whose size is remembered between their reading and their writing: more than are in hand at once.
-REMEMBERED = 8_192
+# Sessions whose size is remembered between their reading and their writing: more than can be noted meanwhile, when for
+# each event in hand (`MAX_IN_FLIGHT` of the pipeline) its session is read, and others are written and removed.
+REMEMBERED = 32_768
 
 
 class Progress(msgspec.Struct, array_like=True):

@@ -11,6 +11,9 @@
 - `broker`: what the broker tells about the clicks topic, over a connection of its own
 - `credentials`: security settings as Faust and as librdkafka take them
 
+What the session table changes in Faust's tables and stores is in `stream.state.table`: it is about sessions, not about
+the way to Kafka.
+
 Everything here leans on names that Faust does not promise to keep; its version is pinned for that.
 """
 

@@ -49,13 +49,13 @@ NULL_WORKER = "tests.benchmarks.systems.null_worker"
 QUIX_CHANGELOG = "changelog__{group}--{clicks}--default"
 SYSTEMS = {
     "nextclick": System("null_worker", "{group}-sessions-changelog"),
-    # A checkpoint about as often, in time, as nextclick writes states ...
-    "quix": System("quix_app", QUIX_CHANGELOG, "job", ("1024",)),
+    # A checkpoint about as often, in time, as nextclick writes states, a tenth of a second apart ...
+    "quix": System("quix_app", QUIX_CHANGELOG, "job", ("2048",)),
     # ... one that writes about as many states ...
     "quix_4096": System("quix_app", QUIX_CHANGELOG, "job", ("4096",)),
     # ... and as Quix comes, every five seconds: of a session that changes ten times in between one state is written.
     "quix_5s": System("quix_app", QUIX_CHANGELOG, "job", ("0",)),
-    "quix_bytes": System("quix_app", QUIX_CHANGELOG, "blobs", ("1024",)),
+    "quix_bytes": System("quix_app", QUIX_CHANGELOG, "blobs", ("2048",)),
     "faust": System("faust_stock", "{group}-states-changelog", "job"),
     "confluent": System("confluent_loop", "{group}-changelog"),
     "aiokafka": System("aiokafka_loop", "{group}-changelog", arguments=("aiokafka",)),

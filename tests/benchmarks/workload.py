@@ -65,7 +65,7 @@ def blobs(count: int = 1_000) -> Blobs:
 
 
 def job(count: int = 1_000) -> Job:
-    """Return what `quix`, `quix_5s` and `faust` do for a click: nextclick's work."""
+    """Return what Quix Streams and Faust do for a click: nextclick's work."""
     choose = random.Random(SEED)
     ranked = (RankedList.of("encoder", _items(choose)) for _ in range(count))
     return Job([Prepared(found.items, found.shown) for found in ranked], choose.randbytes(4 * 64))

@@ -63,10 +63,11 @@ def create_app(settings: Settings, recommender: Recommender) -> faust.App:
             states = {} if stored is None else {click.session_id: decode_state(stored)}
             sourced = Sourced(click, message.offset, round(message.timestamp * 1000))
             result = process(states, [sourced], recommender, Control())
-            for session_id, state in result.states.items():
-                sessions[session_id.encode()] = encode_state(state)
+            # In nextclick's order: the other one would lose lists by itself, in front of any transport.
             for served in result.lists:
                 await recommendations.send(key=message.key, value=encode_recommendation(served.recommendation))
+            for session_id, state in result.states.items():
+                sessions[session_id.encode()] = encode_state(state)
 
     @app.task  # type: ignore[untyped-decorator]
     async def announce() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from serving.errors import StateError, WrongUse
 from serving.session import SessionState, encode_state
+from stream.pipeline.pipeline import EXPIRE_AT_MOST, MAX_IN_FLIGHT
 from stream.settings import WorkerSettings
 from stream.state import directory, disk
 from stream.state.directory import DiskStores
@@ -232,6 +233,10 @@ def test_the_settings_say_where_sessions_are(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "rocksdict", None)
     with pytest.raises(WrongUse, match=r"needs rocksdict, which is not installed here; .*\[rocksdb\]"):
         open_stores(worker, CHANGELOG, None, SILENCE_MS)
+
+
+def test_sizes_are_remembered_from_reading_to_writing() -> None:
+    assert 2 * (MAX_IN_FLIGHT + WorkerSettings().batch_max_events) + EXPIRE_AT_MOST <= disk.REMEMBERED
 
 
 def test_sizes_are_remembered_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:

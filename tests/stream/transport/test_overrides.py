@@ -101,6 +101,7 @@ def nothing(*_: object) -> None: ...
     [
         (fetcher, "PartitionRecords", _Records.__mro__[1], scenarios.serve, {}),
         (Connection, "_on_task_done", nothing, scenarios.let_the_assignor_fail, {"fetch_s": 0.001}),
+        (Connection, "_stamp_commits", nothing, scenarios.find_commits_of_another_topic, {}),
         (Consumer, "_put_back", nothing, partial(scenarios.click_first_while_partitions_move, after_s=0.008), {}),
         (Consumer, "_check_order", nothing, scenarios.make_the_topic_again, {}),
         (stream.state.table, "hold_flow", nothing, scenarios.recover_beside_a_backlog, {"fetch_s": 0.001}),
