@@ -97,6 +97,20 @@ async def test_abandoned_work_begins_nothing_and_lets_nobody_wait(bench: Bench) 
     assert (bench.wire.states, bench.finished[0]) == ([], 1)
 
 
+async def test_states_wait_to_be_written_together_unless_somebody_waits_for_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.begin()
+    monkeypatch.setattr("stream.pipeline.pipeline.STORE_EVERY_S", 3_600.0)
+    for number in (1, 2, 3):
+        await bench.accept([bench.record(click(number), offset=number)])
+        await many_turns()
+    assert (len(bench.wire.lists), bench.wire.states) == (3, [])
+    async with asyncio.timeout(10):
+        await asyncio.gather(bench.application.pipeline.settle(), bench.application.pipeline.settle())
+    assert (len(bench.wire.states), bench.finished[0]) == (1, 4)
+
+
 async def test_an_event_that_is_read_again_is_finished_and_changes_nothing(bench: Bench) -> None:
     events = [bench.record(click(1), offset=0), bench.record(click(2), offset=1)]
     await bench.serve(events)
