@@ -30,6 +30,7 @@ used.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason
@@ -136,17 +137,15 @@ class Connection(stock.AIOKafkaConsumerThread):  # type: ignore[misc]
         self._stamp_commits(coordinator)
         # What the coordinator cannot get over (a right that is missing) aiokafka raises to whoever asks for records
         # next. While partitions change hands nobody asks, and it would wait for ever.
-        push_error = coordinator._push_error_to_user
-
-        def told_error(error: Exception) -> Any:
-            self.app.on_failure(error)
-            return push_error(error)
-
-        coordinator._push_error_to_user = told_error
+        coordinator._push_error_to_user = partial(self._tell, coordinator._push_error_to_user)
         # aiokafka logs what these die of, and leaves a consumer that waits for ever.
         consumer = self._ensure_consumer()
         for task in (coordinator._coordination_task, consumer._fetcher._fetch_task, consumer._client._sync_task):
             task.add_done_callback(self._on_task_done)
+
+    def _tell(self, push_error: Callable[[Exception], Any], error: Exception) -> Any:
+        self.app.on_failure(error)
+        return push_error(error)
 
     def _stamp_commits(self, coordinator: Any) -> None:
         """Let commits name the topic that they count in, and take none that counts in another."""

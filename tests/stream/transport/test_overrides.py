@@ -96,11 +96,16 @@ def test_nothing_is_changed_without_a_proof() -> None:
 def nothing(*_: object) -> None: ...
 
 
+def push_only(_: Connection, push_error: Callable[[Exception], Any], error: Exception) -> Any:
+    return push_error(error)
+
+
 @pytest.mark.parametrize(
     ("owner", "name", "instead", "scenario", "world"),
     [
         (fetcher, "PartitionRecords", _Records.__mro__[1], scenarios.serve, {}),
         (Connection, "_on_task_done", nothing, scenarios.let_the_assignor_fail, {"fetch_s": 0.001}),
+        (Connection, "_tell", push_only, partial(scenarios.be_forbidden, what="join"), {}),
         (Connection, "_stamp_commits", nothing, scenarios.find_commits_of_another_topic, {}),
         (Consumer, "_put_back", nothing, partial(scenarios.click_first_while_partitions_move, after_s=0.008), {}),
         (Consumer, "_check_order", nothing, scenarios.make_the_topic_again, {}),
