@@ -151,7 +151,7 @@ class Tally:
     """What the metrics tell of a batch, in numbers.
 
     Taken when the batch was computed and counted when it is finished: to keep its records and lists so long would
-    spread what is in work over tens of megabytes, which no cache holds (a tenth of all CPU, `bench-framework`).
+    spread what is in work over tens of megabytes, which no cache holds.
 
     Args:
         events: how many the batch had.

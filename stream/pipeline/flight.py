@@ -15,12 +15,11 @@ class Flight:
     the records are not kept: they are with the producer, and only the states and a few figures are wanted again.
     """
 
-    __slots__ = ("arrived_at", "count", "ends", "states", "tally")
+    __slots__ = ("arrived_at", "ends", "states", "tally")
 
     def __init__(self, records: Sequence[Incoming], outcome: Outcome) -> None:
         self.states = outcome.states
         self.tally = Tally(len(records), outcome)
-        self.count = len(records)
         self.ends = {record.partition: record.offset + 1 for record in records}
         self.arrived_at = 0.0
 
@@ -57,7 +56,7 @@ class Airspace:
         """Add the newest flight."""
         self._flights.append(flight)
         add(flight.states, self._states)
-        self.events += flight.count
+        self.events += flight.tally.events
 
     def arrivals(self) -> list[Flight]:
         """Take out the oldest flights, as far as all of them have arrived."""
@@ -73,7 +72,7 @@ class Airspace:
             for key, stored in landed.items():
                 if flying.get(key) is stored:
                     del flying[key]
-        self.events -= sum(flight.count for flight in flights)
+        self.events -= sum(flight.tally.events for flight in flights)
 
     def clear(self) -> None:
         """Forget everything."""

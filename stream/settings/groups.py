@@ -75,7 +75,7 @@ class WorkerSettings(Group):
     bundle: UserPath | None = None
     """Directory of the bundle to serve from. `nextclick worker` needs it."""
 
-    # With its states and lists, a batch of this size stays in a megabyte of cache: 512 cost more (`bench-framework`).
+    # With its states and lists it stays in a megabyte of cache: 512 cost no less (`bench-framework`).
     batch_max_events: int = Field(256, ge=1, le=100_000)
     """Events in one micro-batch at most; fewer when no more are waiting."""
 
