@@ -64,12 +64,19 @@ EVERY = Mode()
 
 
 class Served(msgspec.Struct, frozen=True, gc=False):
-    """A click, by its place in the batch, and the list that answers it, as it will be published."""
+    """A click, by its place in the batch, and the list that answers it.
+
+    The list becomes bytes when it is published, one after the other: those of a whole batch at once, no cache holds.
+    """
 
     place: int
     click: Click
-    source: str
-    value: bytes
+    listed: ListedRecommendation
+
+    @property
+    def value(self) -> bytes:
+        """The list as it is published."""
+        return encode_recommendation(self.listed)
 
     @property
     def recommendation(self) -> Recommendation:
@@ -202,8 +209,8 @@ class _Fold:
                 state.last_list = "" if ranked is None else ranked.shown
                 state.last_list_bundle = "" if ranked is None else bundle
             if ranked is not None:
-                value = self._written(turn, ranked, bundle, control.revision)
-                result.lists.append(Served(turn.place, click, ranked.source, value))
+                listed = self._listed(turn, ranked, bundle, control.revision)
+                result.lists.append(Served(turn.place, click, listed))
 
     def finish(self, seconds: dict[str, float]) -> Processed:
         """Give everything out."""
@@ -241,22 +248,20 @@ class _Fold:
             self._result.superseded += 1
         self._latest[turn.click.session_id] = turn
 
-    def _written(self, turn: _Turn, ranked: RankedList, bundle: str, revision: str) -> bytes:
+    def _listed(self, turn: _Turn, ranked: RankedList, bundle: str, revision: str) -> ListedRecommendation:
         click, supersedes = turn.click, turn.supersedes
         session_id, event_id = click.session_id, click.event_id
         identity = recommendation_id(session_id, event_id, bundle, revision, self._mode.shed, supersedes)
-        return encode_recommendation(
-            ListedRecommendation(
-                identity,
-                session_id,
-                event_id,
-                bundle,
-                revision,
-                click.timestamp_ms,
-                ranked.source,
-                ranked.items,
-                supersedes,
-            )
+        return ListedRecommendation(
+            identity,
+            session_id,
+            event_id,
+            bundle,
+            revision,
+            click.timestamp_ms,
+            ranked.source,
+            ranked.items,
+            supersedes,
         )
 
 

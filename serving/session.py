@@ -166,6 +166,14 @@ def _unescape(match: re.Match[str]) -> str:
     return "\n" if match[1] == "n" else match[1]
 
 
+class StateHead(msgspec.Struct, array_like=True, gc=False):
+    """The first fields of a `SessionState`, in every format: what a table looks at, for a third of the cost."""
+
+    applied_offset: int
+    last_ms: int
+    seen_ms: int
+
+
 class _StateV1(msgspec.Struct, array_like=True):
     """Format 1, which kept the events one by one."""
 
@@ -194,7 +202,9 @@ class _StateV1(msgspec.Struct, array_like=True):
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(SessionState)
 _decoder_v1 = msgspec.msgpack.Decoder(_StateV1)
+_head_decoder = msgspec.msgpack.Decoder(StateHead)
 _PREFIX = bytes([STATE_FORMAT])
+_PREFIX_V1 = b"\x01"
 
 
 def encode_state(state: SessionState) -> bytes:
@@ -212,15 +222,38 @@ def decode_state(stored: bytes) -> SessionState:
     try:
         if stored[:1] == _PREFIX:
             return _decoder.decode(stored[1:])
-        if stored[:1] == b"\x01":
+        if stored[:1] == _PREFIX_V1:
             return _decoder_v1.decode(stored[1:]).upgraded()
     except (msgspec.DecodeError, struct.error, OverflowError) as error:
-        raise StateError(
-            f"a session state in the changelog cannot be read ({error}): the topic holds something else than session "
-            "states of nextclick; name the changelog's own app_id, or delete the topic and start anew"
-        ) from error
+        raise _unreadable(error) from error
+    raise _unknown(stored)
+
+
+def decode_head(stored: bytes) -> StateHead:
+    """Read the head of what `encode_state` of this or an older version wrote; the rest is not looked into.
+
+    Raises:
+        StateError: the state is of a newer format, or is none.
+
+    """
+    if stored[:1] not in (_PREFIX, _PREFIX_V1):
+        raise _unknown(stored)
+    try:
+        return _head_decoder.decode(stored[1:])
+    except msgspec.DecodeError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> StateError:
+    return StateError(
+        f"a session state in the changelog cannot be read ({error}): the topic holds something else than session "
+        "states of nextclick; name the changelog's own app_id, or delete the topic and start anew"
+    )
+
+
+def _unknown(stored: bytes) -> StateError:
     found = f"format {stored[0]}" if stored else "no bytes"
-    raise StateError(
+    return StateError(
         f"a session state in the changelog has {found}, this version reads formats up to {STATE_FORMAT}: "
         "run the version that wrote it, or a newer one"
     )

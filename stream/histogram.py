@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -41,17 +42,16 @@ class FastHistogram(Collector):
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def observe_all(self, values: Sequence[float]) -> None:
+    def observe_all(self, values: npt.NDArray[np.float64]) -> None:
         """Count some values."""
         if len(values) < MANY:
-            for value in values:
+            for value in values.tolist():
                 self.observe(value)
             return
-        array = np.asarray(values)
-        found = np.bincount(np.searchsorted(self._bounds, array), minlength=len(self._counts))
+        found = np.bincount(np.searchsorted(self._bounds, values), minlength=len(self._counts))
         for bucket in np.flatnonzero(found).tolist():
             self._counts[bucket] += int(found[bucket])
-        self._sum += float(array.sum())
+        self._sum += float(values.sum())
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Give what was counted so far."""

@@ -8,6 +8,8 @@ from collections import Counter as Counts
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 
+import numpy as np
+import numpy.typing as npt
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
 from stream.histogram import FastHistogram
@@ -165,12 +167,12 @@ class Tally:
         self.events = events
         self.seconds = outcome.seconds
         answers, dead = outcome.answers, outcome.dead
-        got = [record.timestamp_ms for record, _ in answers]
-        self.sent_ms = [served.click.timestamp_ms for _, served in answers]
-        self.got_ms = [time_ms for time_ms in got if time_ms >= 0]
-        pairs = zip(got, self.sent_ms, strict=True)
-        self.ahead = sum([0 <= got_ms < sent_ms - CLOCKS_DIFFER_MS for got_ms, sent_ms in pairs])
-        self.sources = Counts([served.source for _, served in answers])
+        got_ms = np.array([record.timestamp_ms for record, _ in answers], np.int64)
+        self.sent_ms = np.array([served.click.timestamp_ms for _, served in answers], np.int64)
+        told = got_ms >= 0
+        self.got_ms = got_ms[told]
+        self.ahead = int(np.count_nonzero(told & (got_ms < self.sent_ms - CLOCKS_DIFFER_MS)))
+        self.sources = Counts([served.listed.source for _, served in answers])
         self.dead = Counts(found.reason for found in dead)
         counts = (len(answers), len(dead), outcome.duplicates, outcome.replayed, outcome.superseded, outcome.too_old)
         self.outcomes = dict(zip(OUTCOMES, counts, strict=True))
@@ -178,6 +180,6 @@ class Tally:
         self.hits = Counts(map(_BUNDLE_AND_RANK, outcome.hits))
 
 
-def _since(at: float, times_ms: Sequence[int]) -> Sequence[float]:
+def _since(at: float, times_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return the seconds from each time to `at`, 0 for those that lie after it."""
-    return [max(0.0, at - time_ms / 1000) for time_ms in times_ms]
+    return np.maximum(at - times_ms / 1000, 0.0)

@@ -16,7 +16,6 @@ from serving.session import SessionState, decode_state, encode_state
 from stream.contract import reasons
 from stream.contract.codecs import decode_record, is_misrouted
 from stream.contract.incoming import Incoming
-from stream.state.partition import Stored
 
 
 class Dead(msgspec.Struct, frozen=True, gc=False):
@@ -33,8 +32,8 @@ Answer = tuple[Incoming, Served]
 Place = tuple[int, bytes]
 """Where a session is stored: its partition and key."""
 
-ByPlace = dict[int, dict[bytes, Stored]]
-"""States by partition, then by key."""
+ByPlace = dict[int, dict[bytes, bytes]]
+"""Stored states by partition, then by key."""
 
 
 @dataclass(slots=True)
@@ -211,7 +210,7 @@ def _add(processed: Processed, group: Valid, outcome: Outcome) -> None:
     places, states = group.places, outcome.states
     for session_id, state in processed.states.items():
         partition, key = places[session_id]
-        stored = Stored(encode_state(state), state.applied_offset, state.seen_ms)
+        stored = encode_state(state)
         if partition in states:
             states[partition][key] = stored
         else:
@@ -228,4 +227,4 @@ def _add(processed: Processed, group: Valid, outcome: Outcome) -> None:
 def _changed(places: Mapping[str, Place], outcome: Outcome) -> dict[str, SessionState]:
     """Return the sessions that have changed already, as they are now."""
     stored = {session_id: outcome.states.get(partition, {}).get(key) for session_id, (partition, key) in places.items()}
-    return {session_id: decode_state(found.state) for session_id, found in stored.items() if found is not None}
+    return {session_id: decode_state(found) for session_id, found in stored.items() if found is not None}

@@ -50,7 +50,7 @@ class Airspace:
         """Return a session's newest state, whether it is in the table yet or not."""
         flying = self._states.get(partition)
         stored = None if flying is None else flying.get(key)
-        return self._stored(partition, key) if stored is None else stored.state
+        return self._stored(partition, key) if stored is None else stored
 
     def begin(self, flight: Flight) -> None:
         """Add the newest flight."""

@@ -204,10 +204,9 @@ class Pipeline:
         """Take step 1."""
         flight = Flight(records, outcome)
         self._airspace.begin(flight)
-        outgoing = list(answers(outcome, self._topics))
         arrived = partial(self._arrive, flight, self._epoch, time.perf_counter())
-        if outgoing:
-            self._link.write(outgoing, Receipt(len(outgoing), arrived))
+        if count := len(outcome.answers) + len(outcome.dead):
+            self._link.write(answers(outcome, self._topics), Receipt(count, arrived))
         else:
             arrived(Receipt(0, arrived))
 
@@ -258,8 +257,8 @@ class Pipeline:
     def _changes(self, writing: Writing) -> Iterator[Outgoing]:
         changelog = self._table.changelog_topic_name
         for partition, states in writing.states.items():
-            for key, stored in states.items():
-                yield Outgoing(changelog, key, stored.state, partition)
+            for key, state in states.items():
+                yield Outgoing(changelog, key, state, partition)
         for partition, marker in writing.markers.items():
             yield Outgoing(changelog, MARKER_KEY, marker, partition)
         for partition, sessions in writing.expired:

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from serving.session import decode_state
+from serving.session import decode_head, decode_state
 from stream.state.database import Database, new_batch
-from stream.state.partition import Expiry, Stored, bury
+from stream.state.partition import Expiry, bury
 
 FORMAT = 1
 SESSION, SEEN, NOTE, PROGRESS = b"s", b"t", b"n", b"p"
@@ -72,7 +72,7 @@ class DiskStates:
         # write it.
         self._sizes = Sizes()
         # While the changelog is read: what it says, not written yet, and the sessions that were deleted.
-        self._pending: dict[bytes, Stored | None] = {}
+        self._pending: dict[bytes, bytes | None] = {}
         self._graves: dict[bytes, int] = {}
 
     def __len__(self) -> int:
@@ -101,11 +101,11 @@ class DiskStates:
         self._sizes.note(key, 0 if state is None else len(state))
         return state
 
-    def store(self, changes: Mapping[bytes, Stored], changelog_offset: int | None = None) -> None:
+    def store(self, changes: Mapping[bytes, bytes], changelog_offset: int | None = None) -> None:
         """Keep the newest states of sessions."""
         batch = new_batch()
-        for key, stored in changes.items():
-            self._put(batch, key, stored)
+        for key, state in changes.items():
+            self._put(batch, key, state)
         self._write(batch, changelog_offset)
 
     def remove_many(self, expired: Iterable[tuple[bytes, int]], changelog_offset: int | None = None) -> int:
@@ -113,10 +113,10 @@ class DiskStates:
         batch, gone = new_batch(), 0
         for key, applied_offset in expired:
             state = self.get(key)
-            decoded = None if state is None else decode_state(state)
-            if decoded is not None and decoded.applied_offset <= applied_offset:
+            head = None if state is None else decode_head(state)
+            if head is not None and head.applied_offset <= applied_offset:
                 self._delete(batch, key)
-                batch.delete(self._seen + self._listing(decoded.seen_ms, key))
+                batch.delete(self._seen + self._listing(head.seen_ms, key))
                 gone += 1
         self._write(batch, changelog_offset)
         return gone
@@ -137,7 +137,7 @@ class DiskStates:
         decoded = decode_state(state)
         self._progress.watermark_ms = max(self._progress.watermark_ms, decoded.seen_ms)
         if decoded.applied_offset >= self._applied(key) and decoded.applied_offset > self._graves.get(key, -1):
-            self._pending[key] = Stored(state, decoded.applied_offset, decoded.seen_ms)
+            self._pending[key] = state
 
     def recover_deletion(self, key: bytes, applied_offset: int | None) -> None:
         """Apply a tombstone of the changelog."""
@@ -149,11 +149,11 @@ class DiskStates:
     def recovered_to(self, changelog_offset: int) -> None:
         """Write what the changelog has said up to this offset."""
         batch = new_batch()
-        for key, stored in self._pending.items():
-            if stored is None:
+        for key, state in self._pending.items():
+            if state is None:
                 self._delete(batch, key)
             else:
-                self._put(batch, key, stored)
+                self._put(batch, key, state)
         self._pending.clear()
         self._write(batch, changelog_offset)
 
@@ -173,13 +173,13 @@ class DiskStates:
                 break
             key = listing[8:]
             state = self._database.get(self._session + key)
-            decoded = None if state is None else decode_state(state)
-            if decoded is None or self._listing(decoded.seen_ms, key) != listing:
+            head = None if state is None else decode_head(state)
+            if head is None or self._listing(head.seen_ms, key) != listing:
                 stale.delete(self._seen + listing)
                 continue
             staying = staying or listing
-            if decoded.applied_offset < committed:
-                found.append((key, decoded.applied_offset))
+            if head.applied_offset < committed:
+                found.append((key, head.applied_offset))
         else:
             listing, complete = end, True
         self._progress.looked_to = max(self._progress.looked_to, staying or listing)
@@ -199,15 +199,13 @@ class DiskStates:
 
     def _applied(self, key: bytes) -> int:
         """Return a session's applied offset as far as the changelog was read, -1 where there is no such session."""
-        if key in self._pending:
-            pending = self._pending[key]
-            return -1 if pending is None else pending.applied_offset
-        state = self.get(key)
-        return -1 if state is None else decode_state(state).applied_offset
+        state = self._pending[key] if key in self._pending else self.get(key)
+        return -1 if state is None else decode_head(state).applied_offset
 
-    def _put(self, batch: Any, key: bytes, stored: Stored) -> None:
-        progress, listing = self._progress, self._listing(stored.seen_ms, key)
-        batch.put(self._session + key, stored.state)
+    def _put(self, batch: Any, key: bytes, state: bytes) -> None:
+        head = decode_head(state)
+        progress, listing = self._progress, self._listing(head.seen_ms, key)
+        batch.put(self._session + key, state)
         # Listed without a look at where it was listed before: `expired` sorts out what is not true any more.
         batch.put(self._seen + listing, b"")
         if listing < progress.looked_to:
@@ -215,10 +213,10 @@ class DiskStates:
         size = self._sizes.of(key)
         if size is not None:
             progress.count += size == 0
-            progress.state_bytes += len(stored.state) - size
-            self._sizes.note(key, len(stored.state))
-        progress.watermark_ms = max(progress.watermark_ms, stored.seen_ms)
-        progress.newest = max(progress.newest, stored.applied_offset)
+            progress.state_bytes += len(state) - size
+            self._sizes.note(key, len(state))
+        progress.watermark_ms = max(progress.watermark_ms, head.seen_ms)
+        progress.newest = max(progress.newest, head.applied_offset)
 
     def _delete(self, batch: Any, key: bytes) -> None:
         """Delete a session that was read; `expired` finds out about its listings."""

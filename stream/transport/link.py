@@ -1,6 +1,6 @@
 """What the pipeline needs of a running Faust application, and no more: writing, membership, offsets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import faust
 from faust.types import TP
@@ -29,7 +29,7 @@ class Link:
         """Whether this worker may take its partitions for its own, and produce (`stream.transport.membership`)."""
         return bool(self._app.consumer._thread.membership.fresh)
 
-    def write(self, records: Sequence[Outgoing], receipt: Receipt) -> None:
+    def write(self, records: Iterable[Outgoing], receipt: Receipt) -> None:
         """Hand records to Kafka's producer that somebody waits for; `receipt` gets a delivery report for each."""
         self._app.producer.write(records, receipt)
 

@@ -16,7 +16,7 @@ only when everything is acknowledged.
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -133,9 +133,9 @@ class Producer(StockProducer):  # type: ignore[misc]
         self._prompt = confluent_kafka.Producer(options, logger=LOG)
         self._bulk = confluent_kafka.Producer(patient, logger=LOG)
         self._in_use = self._prompt
-        self._held: deque[tuple[Sequence[Outgoing], Receipt]] = deque()
+        self._held: deque[tuple[Iterable[Outgoing], Receipt]] = deque()
 
-    def write(self, records: Sequence[Outgoing], receipt: Receipt) -> None:
+    def write(self, records: Iterable[Outgoing], receipt: Receipt) -> None:
         """Hand records over that somebody waits for; `receipt` gets a report for each.
 
         They are written in the order of the calls.
@@ -161,7 +161,7 @@ class Producer(StockProducer):  # type: ignore[misc]
     def _let_go(self) -> None:
         """Hand over what is held, unless another client must be used for it that has to wait for the one in use."""
         while self._held:
-            count, wanted = len(self._held[0][0]), self._in_use
+            count, wanted = self._held[0][1].waiting, self._in_use
             if count >= BULK_FROM:
                 wanted = self._bulk
             elif count < PROMPT_BELOW:
@@ -171,7 +171,7 @@ class Producer(StockProducer):  # type: ignore[misc]
             self._in_use = wanted
             self._produce(wanted, *self._held.popleft())
 
-    def _produce(self, client: Any, records: Sequence[Outgoing], receipt: Receipt) -> None:
+    def _produce(self, client: Any, records: Iterable[Outgoing], receipt: Receipt) -> None:
         produce = client.produce
         for record in records:
             if record.headers:

@@ -24,7 +24,6 @@ from serving.recommender import Recommender
 from serving.settings import ServingSettings
 from stream.contract.incoming import Incoming
 from stream.pipeline.compute import Computer
-from stream.state.partition import Stored
 from tests.benchmarks.systems.null_worker import NullRecommender
 from tests.tiny_bundle import tiny_contents
 
@@ -60,7 +59,7 @@ class Bench:
         self._items = [f"{self._choose.getrandbits(96):024x}" for _ in range(options.items)]
         made = Recommender if options.recommender == "gru" else NullRecommender
         recommender = made(_bundle(folder / "bundle", self._items, options.factory), ServingSettings())
-        self._states: dict[bytes, Stored] = {}
+        self._states: dict[bytes, bytes] = {}
         self._computer = Computer(recommender, self._state_of, partitions=4)
         self._offset = 0
         sessions = [f"session-{number:06d}" for number in range(options.sessions)]
@@ -85,11 +84,10 @@ class Bench:
 
     def state_bytes(self) -> int:
         """Return the mean size of a session's state."""
-        return round(statistics.mean(len(stored.state) for stored in self._begun.values()))
+        return round(statistics.mean(len(state) for state in self._begun.values()))
 
     def _state_of(self, partition: int, key: bytes) -> bytes | None:
-        stored = self._states.get(key)
-        return None if stored is None else stored.state
+        return self._states.get(key)
 
     def _records(self, sessions: Iterable[str]) -> Iterator[Incoming]:
         for session in sessions:

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,9 @@ from serving.session import (
     Interaction,
     Moment,
     SessionState,
+    StateHead,
     as_line,
+    decode_head,
     decode_state,
     encode_state,
     event_hash,
@@ -52,7 +56,10 @@ STATE_V1 = bytes.fromhex(
 
 @given(states)
 def test_a_state_reads_back_as_it_was_written(state: SessionState) -> None:
-    assert decode_state(encode_state(state)) == state
+    stored = encode_state(state)
+    assert decode_state(stored) == state
+    head = decode_head(stored)
+    assert (head.applied_offset, head.last_ms, head.seen_ms) == (state.applied_offset, state.last_ms, state.seen_ms)
 
 
 @given(st.lists(interactions))
@@ -67,6 +74,7 @@ def test_the_last_lines_of_a_column_are_its_last_texts(texts: list[str], count: 
 
 
 def test_a_state_of_format_1_is_read() -> None:
+    assert decode_head(STATE_V1) == StateHead(7, 1_780_000_001_000, 1_780_000_001_000)
     state = decode_state(STATE_V1)
     assert state == SessionState.of(
         [
@@ -112,12 +120,15 @@ def test_a_state_of_a_newer_format_is_refused_with_both_numbers() -> None:
     newer = bytes([STATE_FORMAT + 1]) + encode_state(SessionState())[1:]
     with pytest.raises(StateError, match=f"format {STATE_FORMAT + 1}, this version reads formats up to {STATE_FORMAT}"):
         decode_state(newer)
+    with pytest.raises(StateError, match=f"format {STATE_FORMAT + 1}"):
+        decode_head(newer)
 
 
 @pytest.mark.parametrize("stored", [b"", bytes([STATE_FORMAT]), bytes([STATE_FORMAT]) + b"\xc1", b"{}"])
-def test_bytes_that_are_no_state_are_refused(stored: bytes) -> None:
+@pytest.mark.parametrize("decode", [decode_state, decode_head])
+def test_bytes_that_are_no_state_are_refused(stored: bytes, decode: Callable[[bytes], object]) -> None:
     with pytest.raises(StateError, match="session state"):
-        decode_state(stored)
+        decode(stored)
 
 
 @given(counts, lengths)

@@ -1,3 +1,4 @@
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -15,7 +16,7 @@ def test_a_scrape_sees_what_prometheus_own_histogram_would_show(values: list[flo
     half = len(values) // 2
     for value in values[:half]:
         fast.observe(value)
-    fast.observe_all(values[half:])
+    fast.observe_all(np.array(values[half:], np.float64))
     for value in values:
         stock.observe(value)
     shown = [line for line in generate_latest(theirs).splitlines() if b"_created" not in line]

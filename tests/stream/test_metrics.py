@@ -1,8 +1,9 @@
 import re
 
+from msgspec import Raw
 from prometheus_client import CollectorRegistry, generate_latest
 
-from serving.events import Click
+from serving.events import Click, ListedRecommendation
 from serving.process import Served
 from stream.contract.incoming import Incoming
 from stream.metrics import Metrics, Tally
@@ -26,11 +27,14 @@ def test_two_registries_count_apart() -> None:
     assert other.registry.get_sample_value("nextclick_stream_misrouted_keys_total") == 0
 
 
+LISTED = ListedRecommendation("r", "s", "e", "b", "0", 0, "encoder", Raw(b"[]"))
+
+
 def test_clicks_whose_clock_is_ahead_of_the_brokers_are_counted() -> None:
     metrics, outcome = Metrics(), Outcome()
     for broker_ms, click_ms in [(1_000, 6_000), (1_000, 6_001), (1_000, 10**15), (9_000, -5), (-1, 10**15)]:
         record = Incoming(0, 0, broker_ms, b"s", b"", ())
-        outcome.answers.append((record, Served(0, Click("e", "s", "i", click_ms), "encoder", b"")))
+        outcome.answers.append((record, Served(0, Click("e", "s", "i", click_ms), LISTED)))
     metrics.count_batch(Tally(5, outcome), 1.0)
     assert metrics.registry.get_sample_value("nextclick_stream_clock_ahead_clicks_total") == 2
 

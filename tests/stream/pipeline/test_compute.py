@@ -49,8 +49,7 @@ def run(bundle: Bundle, batches: Iterable[list[Incoming]]) -> tuple[Lists, ByPla
     lists: Lists = {}
 
     def state_of(partition: int, key: bytes) -> bytes | None:
-        stored = states.get(partition, {}).get(key)
-        return None if stored is None else stored.state
+        return states.get(partition, {}).get(key)
 
     computer = Computer(Recommender(bundle, ServingSettings()), state_of, partitions=2)
     for batch in batches:
@@ -88,4 +87,4 @@ def test_under_overload_every_record_is_in_exactly_one_place(
     assert ended(outcome) == len(batch)
     # A record that Kafka gave no time is wanted always.
     assert all(not 0 <= record.timestamp_ms < since for record, _ in outcome.answers)
-    assert {served.source for _, served in outcome.answers} <= {"shed"}
+    assert {served.listed.source for _, served in outcome.answers} <= {"shed"}

@@ -14,7 +14,7 @@ from stream.pipeline.pipeline import EXPIRE_AT_MOST, MAX_IN_FLIGHT
 from stream.settings import WorkerSettings
 from stream.state import directory, disk
 from stream.state.directory import DiskStores
-from stream.state.partition import States, Stored
+from stream.state.partition import States
 from stream.state.stores import MemoryStores, open_stores
 
 CHANGELOG = "nextclick-sessions-changelog"
@@ -38,13 +38,13 @@ def new_stores(tmp_path: Path) -> Iterator[NewStores]:
         stores.close()
 
 
-def stored(offset: int, seen_ms: int = 0) -> Stored:
-    return Stored(encode_state(SessionState(applied_offset=offset, seen_ms=seen_ms)), offset, seen_ms)
+def state(offset: int, seen_ms: int = 0, item: str = "") -> bytes:
+    return encode_state(SessionState(applied_offset=offset, seen_ms=seen_ms, items=item))
 
 
 def fill(states: States) -> None:
     assert states.get(b"a") is None
-    states.store({b"a": stored(5, 1_000)}, changelog_offset=7)
+    states.store({b"a": state(5, 1_000)}, changelog_offset=7)
     states.note(b"\xffn", b"1", changelog_offset=8)
 
 
@@ -53,8 +53,8 @@ def test_what_was_stored_is_there_again_with_how_far_it_is(new_stores: NewStores
     assert [stores.persisted_offset(partition) for partition in (0, 1)] == [None, None]
     fill(stores.open(1))
     states = new_stores().open(1)
-    assert (states.get(b"a"), states.notes) == (stored(5, 1_000).state, {b"\xffn": b"1"})
-    assert (len(states), states.state_bytes) == (1, len(stored(5, 1_000).state))
+    assert (states.get(b"a"), states.notes) == (state(5, 1_000), {b"\xffn": b"1"})
+    assert (len(states), states.state_bytes) == (1, len(state(5, 1_000)))
     assert (states.watermark_ms, states.newest_offset()) == (1_000, 5)
     stores = new_stores()
     assert [stores.persisted_offset(partition) for partition in (0, 1)] == [None, 8]
@@ -64,16 +64,16 @@ def test_what_was_stored_is_there_again_with_how_far_it_is(new_stores: NewStores
 def test_the_offset_goes_only_as_far_as_is_known(new_stores: NewStores) -> None:
     stores = new_stores()
     states = stores.open(0)
-    states.store({b"a": stored(1)})
+    states.store({b"a": state(1)})
     assert stores.persisted_offset(0) is None
-    states.store({b"a": stored(2)}, changelog_offset=10)
-    states.store({b"a": stored(3)})
+    states.store({b"a": state(2)}, changelog_offset=10)
+    states.store({b"a": state(3)})
     states.remove_many([(b"a", 3)], changelog_offset=9)
     assert stores.persisted_offset(0) == 10
-    states.recover(b"a", stored(4).state)
+    states.recover(b"a", state(4))
     assert (states.get(b"a"), stores.persisted_offset(0)) == (None, 10)  # with the rest of what was fetched
     states.recovered_to(20)
-    assert (states.get(b"a"), stores.persisted_offset(0)) == (stored(4).state, 20)
+    assert (states.get(b"a"), stores.persisted_offset(0)) == (state(4), 20)
 
 
 def test_a_process_that_is_killed_loses_nothing_that_it_stored(tmp_path: Path, new_stores: NewStores) -> None:
@@ -81,18 +81,17 @@ def test_a_process_that_is_killed_loses_nothing_that_it_stored(tmp_path: Path, n
 import os, sys
 from pathlib import Path
 from stream.state.directory import DiskStores
-from stream.state.partition import Stored
 stores = DiskStores(Path({str(tmp_path)!r}) / "state", {CHANGELOG!r}, "id-1", {SILENCE_MS})
 states = stores.open(0)
 for n in range(100):
-    states.store({{b"%d" % n: Stored({stored(1).state!r}, n, 0)}}, changelog_offset=n)
+    states.store({{b"%d" % n: {state(1)!r}}}, changelog_offset=n)
 os.kill(os.getpid(), 9)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     stores = new_stores()
     states = stores.open(0)
     assert stores.persisted_offset(0) == 99
-    assert all(states.get(b"%d" % n) == stored(1).state for n in range(100))
+    assert all(states.get(b"%d" % n) == state(1) for n in range(100))
 
 
 def test_a_changelog_that_was_made_again_makes_the_disk_useless(new_stores: NewStores) -> None:
@@ -146,13 +145,12 @@ import resource, sys
 from pathlib import Path
 from serving.errors import StateError
 from stream.state.directory import DiskStores
-from stream.state.partition import Stored
 stores = DiskStores(Path({str(tmp_path)!r}) / "state", {CHANGELOG!r}, "id-1", {SILENCE_MS})
 states = stores.open(0)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 try:
     for n in range(1_000):
-        states.store({{b"a%d" % n: Stored({stored(1).state!r} + bytes(500), n, 0), b"b%d" % n: Stored(b"", n, 0)}}, n)
+        states.store({{b"a%d" % n: {state(1, item=500 * "i")!r}, b"b%d" % n: {state(0)!r}}}, n)
 except StateError as error:
     print(error)
     stores.close()
@@ -199,17 +197,17 @@ def test_states_are_read_from_one_thread_while_another_writes(new_stores: NewSto
     reader = Thread(target=read)
     reader.start()
     for n in range(500):
-        states.store({b"a": stored(n), b"b": stored(n)}, n)
+        states.store({b"a": state(n), b"b": state(n)}, n)
     written.set()
     reader.join()
-    assert found <= {None} | {stored(n).state for n in range(500)}
+    assert found <= {None} | {state(n) for n in range(500)}
 
 
 def test_only_so_many_sessions_are_looked_at_in_one_go(new_stores: NewStores, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "EXPIRE_AT_MOST", 10)
     states = new_stores().open(0)
     for n in range(100):  # seen in many buckets each, of which only the last counts
-        states.store({b"a": stored(n, n * 5_000), b"%d" % n: stored(n, n * 1_000)}, n)
+        states.store({b"a": state(n, n * 5_000), b"%d" % n: state(n, n * 1_000)}, n)
     looks, left = 0, {b"a"} | {b"%d" % n for n in range(100)}
     while left:
         expired, complete = states.expired(1_000_000, committed=1_000, limit=100)

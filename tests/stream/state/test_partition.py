@@ -13,7 +13,7 @@ from serving.session import SessionState, encode_state
 from stream.state import partition
 from stream.state.database import Database
 from stream.state.disk import DiskStates, Progress
-from stream.state.partition import PartitionStates, States, Stored
+from stream.state.partition import PartitionStates, States
 
 BUCKET_MS = 10
 NewStates = Callable[[], States]
@@ -38,15 +38,11 @@ def state(offset: int, seen_ms: int = 0) -> bytes:
     return encode_state(SessionState(applied_offset=offset, seen_ms=seen_ms))
 
 
-def stored(offset: int, seen_ms: int = 0) -> Stored:
-    return Stored(state(offset, seen_ms), offset, seen_ms)
-
-
 def test_states_are_kept_counted_and_forgotten(new_states: NewStates) -> None:
     states = new_states()
     assert [states.get(key) for key in (b"a", b"b", b"c")] == [None, None, None]
-    states.store({b"a": stored(0, 5), b"b": stored(1, 7)}, changelog_offset=8)
-    states.store({b"a": stored(2, 6), b"c": stored(3, 1)}, changelog_offset=9)
+    states.store({b"a": state(0, 5), b"b": state(1, 7)}, changelog_offset=8)
+    states.store({b"a": state(2, 6), b"c": state(3, 1)}, changelog_offset=9)
     states.store({})
     assert [states.get(key) for key in (b"a", b"b", b"c", b"d")] == [state(2, 6), state(1, 7), state(3, 1), None]
     assert (len(states), states.watermark_ms, states.newest_offset()) == (3, 7, 3)
@@ -128,7 +124,7 @@ def test_a_state_of_the_future_is_refused(new_states: NewStates) -> None:
 
 def test_a_session_expires_when_the_watermark_and_the_commit_have_passed_it(new_states: NewStates) -> None:
     states = new_states()
-    states.store({b"old": stored(7, seen_ms=105), b"young": stored(8, seen_ms=150)})
+    states.store({b"old": state(7, seen_ms=105), b"young": state(8, seen_ms=150)})
     assert states.expired(silent_since_ms=109, committed=100, limit=10).sessions == []
     assert states.expired(silent_since_ms=110, committed=7, limit=10).sessions == []
     assert states.expired(silent_since_ms=110, committed=8, limit=10).sessions == [(b"old", 7)]
@@ -157,7 +153,7 @@ def test_nobody_expires_early_and_everybody_in_the_end(
             seen.pop(key, None)
         else:
             states.get(key)
-            states.store({key: stored(offset, seen_ms)})
+            states.store({key: state(offset, seen_ms)})
             seen[key] = seen_ms
         assert len(states) == len(seen)
         if horizons:
