@@ -169,9 +169,9 @@ def _unescape(match: re.Match[str]) -> str:
 class StateHead(msgspec.Struct, array_like=True, gc=False):
     """The first fields of a `SessionState`, in every format: what a table looks at, for a third of the cost."""
 
-    applied_offset: int
-    last_ms: int
-    seen_ms: int
+    applied_offset: int = -1
+    last_ms: int = 0
+    seen_ms: int = 0
 
 
 class _StateV1(msgspec.Struct, array_like=True):

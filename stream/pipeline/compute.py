@@ -27,7 +27,7 @@ class Dead(msgspec.Struct, frozen=True, gc=False):
 
 
 Answer = tuple[Incoming, Served]
-"""A record and the list that answers it, ready to be published."""
+"""A record and the list that answers it."""
 
 Place = tuple[int, bytes]
 """Where a session is stored: its partition and key."""

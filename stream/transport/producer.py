@@ -136,9 +136,9 @@ class Producer(StockProducer):  # type: ignore[misc]
         self._held: deque[tuple[Iterable[Outgoing], Receipt]] = deque()
 
     def write(self, records: Iterable[Outgoing], receipt: Receipt) -> None:
-        """Hand records over that somebody waits for; `receipt` gets a report for each.
+        """Hand records over that somebody waits for; `receipt` gets a report for each, and knows how many there are.
 
-        They are written in the order of the calls.
+        They are written in the order of the calls. `records` is gone through once, perhaps after this call.
 
         Raises:
             BufferError: more records wait than librdkafka keeps.

@@ -131,6 +131,12 @@ def test_bytes_that_are_no_state_are_refused(stored: bytes, decode: Callable[[by
         decode(stored)
 
 
+def test_what_is_left_out_of_a_state_has_its_default_in_the_head_too() -> None:
+    short = bytes([STATE_FORMAT, 0x91, 5])
+    state, head = decode_state(short), decode_head(short)
+    assert (head.applied_offset, head.last_ms, head.seen_ms) == (state.applied_offset, state.last_ms, state.seen_ms)
+
+
 @given(counts, lengths)
 def test_a_window_never_holds_more_than_its_length_nor_less_than_half_of_it(count: int, length: int) -> None:
     start = window_start(count, length)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serving.errors import StateError
-from serving.session import SessionState, encode_state
+from serving.session import SessionState, StateHead, decode_head, encode_state
 from stream.state import partition
 from stream.state.database import Database
 from stream.state.disk import DiskStates, Progress
@@ -131,6 +131,28 @@ def test_a_session_expires_when_the_watermark_and_the_commit_have_passed_it(new_
     states.remove_many([(b"old", 7)])
     assert states.expired(silent_since_ms=110, committed=8, limit=10).sessions == []
     assert states.expired(silent_since_ms=160, committed=9, limit=10).sessions == [(b"young", 8)]
+
+
+def test_no_look_in_memory_reads_more_states_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = PartitionStates(BUCKET_MS)
+    states.store({b"%d" % n: state(n, seen_ms=n // 50 * 15) for n in range(100)})
+    states.store({b"%d" % n: state(100 + n, seen_ms=95) for n in range(0, 100, 2)})  # younger than their buckets
+    reads: list[bytes] = []
+
+    def counting(stored: bytes) -> StateHead:
+        reads.append(stored)
+        return decode_head(stored)
+
+    monkeypatch.setattr(partition, "decode_head", counting)
+    silent: set[bytes] = set()
+    for look in range(11):
+        reads.clear()
+        expired, complete = states.expired(silent_since_ms=50, committed=1_000, limit=10)
+        assert len(reads) <= 10
+        assert complete == (look == 10)
+        states.remove_many(expired)
+        silent |= {key for key, _ in expired}
+    assert silent == {b"%d" % n for n in range(1, 100, 2)}
 
 
 updates = st.lists(

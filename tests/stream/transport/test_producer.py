@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import confluent_kafka
@@ -103,6 +103,30 @@ async def test_lists_keep_their_order_one_by_one_or_in_a_backlog(producer: Produ
     values = [value for _, value in sorted(written)]
     assert values == [b"%d" % number for number, size in enumerate(sizes) for _ in range(size)]
     assert {id(client) for client in clients} == {id(producer._prompt), id(producer._bulk)}
+
+
+async def test_what_is_held_is_made_when_its_turn_comes_and_not_where_it_is_forgotten(
+    producer: Producer,
+) -> None:
+    made: list[int] = []
+    receipts = [asyncio.get_running_loop().create_future() for _ in range(3)]
+
+    def records(number: int) -> Iterator[Outgoing]:
+        made.append(number)
+        yield A
+
+    producer.write([A] * BULK_FROM, Receipt(BULK_FROM, receipts[0].set_result))
+    producer.write(records(1), Receipt(1, receipts[1].set_result))
+    assert made == []
+    async with asyncio.timeout(20):
+        assert (await receipts[1]).refused is None
+    assert (made, receipts[0].done()) == ([1], True)
+    producer.write([A] * BULK_FROM, Receipt(BULK_FROM, receipts[2].set_result))
+    producer.write(records(2), Receipt(1, lambda _: pytest.fail("it was written")))
+    producer.forget()
+    async with asyncio.timeout(20):
+        await receipts[2]
+    assert made == [1]
 
 
 async def test_states_wait_for_no_list_and_no_list_for_states(producer: Producer) -> None:
