@@ -122,7 +122,7 @@ class Bench:
         self._folder = folder
         self._clicks = interleave(sessions, LIVE_SESSIONS)
         self._stack = stack
-        self._sent = 0
+        self._sent = self._asked = 0
         self._routes: dict[str, Route] = {}
         self.drained = 0.0
         """Clicks per second of a backlog."""
@@ -139,6 +139,7 @@ class Bench:
         }
         create_topics(as_settings(settings))
         self._topics.fill(clicks, records(self._take(CAPACITY_EVENTS), time.time_ns() // 1_000_000))
+        self._asked += CAPACITY_EVENTS
         self._worker = self._stack.enter_context(nextclick_worker(bundle, settings, free_port()))
         drained = drain(self._topics, lists, group, clicks, self._worker.process.pid, CAPACITY_EVENTS)
         self.drained = 1e6 / drained.wall_us_per_event
@@ -172,6 +173,7 @@ class Bench:
     def _send(self, route: Route, rate: float, seconds: float) -> tuple[Nanoseconds, Nanoseconds]:
         """Send clicks at a rate; return when each was due, and when its list arrived."""
         count, first = round(rate * seconds), self._sent
+        self._asked += count * (route is self._routes["nextclick"])
         clicks, arrivals = self._folder / "clicks", self._folder / "arrivals"
         clicks.write_bytes(msgspec.msgpack.encode(self._take(count)))
         module = [sys.executable, "-m"]
@@ -195,7 +197,16 @@ class Bench:
         return [next(self._clicks) for _ in range(count)]
 
     def _stages(self, system: str) -> dict[str, float]:
-        return self._worker.metrics() if system == "nextclick" else {}
+        """Return the worker's figures. It counts a click when its state is written: then all have been counted."""
+        if system != "nextclick":
+            return {}
+        self._worker.process.wait_until(lambda: counted(self._worker.metrics()) >= self._asked, 30)
+        return self._worker.metrics()
+
+
+def counted(metrics: dict[str, float]) -> float:
+    """Return how many clicks have come to their end."""
+    return sum(value for series, value in metrics.items() if series.startswith("nextclick_stream_events_total"))
 
 
 def stage_means(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:

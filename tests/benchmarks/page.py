@@ -212,11 +212,11 @@ they can be served, everything on the same cores; a backlog is drained at {detai
 
 {table(["clicks/s", "", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms"], rows)}
 What the stages take by the worker's own clocks, mean milliseconds. Once for each batch: `decode`, `state`, `process`,
-which holds `encode` and `search`, and `emit`, from the hand-over of its lists to the last acknowledgement. `changelog`
-comes after the lists and delays none: one write of states, for all batches whose lists have arrived by then. Once for
-each click: `event_to_recommendation` and `event_age`. `batch_events` is no time, but the clicks in a batch. Delivery
-reports are looked for every 5 ms, so what ends with them (`emit` and all behind it) seems up to so much longer than it
-was: whoever reads the lists has them before the worker hears of it.
+which holds `encode` and `search`, and `emit`, from the first byte of its lists to their last acknowledgement.
+`changelog` comes after the lists and delays none: one write of states, for all batches whose lists have arrived by
+then. Once for each click: `event_to_recommendation` and `event_age`. `batch_events` is no time, but the clicks in a
+batch. Delivery reports are looked for every 5 ms, so what ends with them (`emit` and all behind it) seems up to so much
+longer than it was: whoever reads the lists has them before the worker hears of it.
 
 {stages(details["runs"])}
 {conditions(details)}"""

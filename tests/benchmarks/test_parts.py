@@ -135,6 +135,14 @@ def test_stages_are_the_means_of_what_came_between_two_looks() -> None:
     assert latency.stage_means(before, after) == {"serving_search_seconds": 5.0}
 
 
+def test_clicks_are_counted_however_they_ended() -> None:
+    ended = {
+        'nextclick_stream_events_total{outcome="served"}': 7.0,
+        'nextclick_stream_events_total{outcome="dead"}': 2.0,
+    }
+    assert latency.counted({**ended, "nextclick_stream_events_created": 1.8e9}) == 9.0
+
+
 def test_a_part_that_was_not_measured_again_keeps_its_text_on_the_page() -> None:
     text = page.HEAD + "\n<!-- framework -->\n## The stream\n\none\n\n<!-- memory -->\n## Memory\n"
     assert page.sections(text) == {"framework": "## The stream\n\none\n\n", "memory": "## Memory\n"}
