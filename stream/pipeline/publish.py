@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from serving.events import encode_recommendation
 from stream.contract import reasons
 from stream.contract.dead_letter import TRUNCATED_FROM, Cause, dead_letter_headers
 from stream.contract.incoming import Incoming
@@ -21,7 +20,7 @@ LARGEST_DEAD_LETTER = 1_000_000
 def answers(outcome: Outcome, topics: TopicSettings) -> Iterator[Outgoing]:
     """Give the lists and dead letters of a batch."""
     for record, served in outcome.answers:
-        yield Outgoing(topics.recommendations, record.key, encode_recommendation(served.listed))
+        yield Outgoing(topics.recommendations, record.key, served.value)
     for dead in outcome.dead:
         yield dead_letter(dead, topics.clicks, topics.dead_letters)
 

@@ -139,7 +139,7 @@ class PartitionStates:
     def store(self, changes: Mapping[bytes, bytes], changelog_offset: int | None = None) -> None:
         """Keep the newest states of sessions."""
         sessions, count = self._sessions, len(self._sessions)
-        # Every list's session comes by here, so there is no loop of Python but for what is new.
+        # Every list's session comes by here: each step is one call for all of them.
         before = list(map(sessions.get, changes))
         heads = list(map(decode_head, changes.values()))
         sessions.update(changes)

@@ -173,7 +173,8 @@ class Bench:
     def _send(self, route: Route, rate: float, seconds: float) -> tuple[Nanoseconds, Nanoseconds]:
         """Send clicks at a rate; return when each was due, and when its list arrived."""
         count, first = round(rate * seconds), self._sent
-        self._asked += count * (route is self._routes["nextclick"])
+        if route is self._routes["nextclick"]:
+            self._asked += count
         clicks, arrivals = self._folder / "clicks", self._folder / "arrivals"
         clicks.write_bytes(msgspec.msgpack.encode(self._take(count)))
         module = [sys.executable, "-m"]
