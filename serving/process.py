@@ -141,7 +141,7 @@ def process(
     fold = _Fold(recommender, mode)
     fold.take(states, clicks)
     began = clock()
-    vectors, known = recommender.bundle.encoder.encode(fold.readings, recommender.bundle.catalogue.known_rows)
+    vectors, known = recommender.bundle.encoder.encode(fold.readings, recommender.bundle.catalogue.rows_of)
     encoded = clock()
     asked = [turn for turn in fold.turns if turn.answered]
     if len(asked) < len(fold.turns):
@@ -191,7 +191,7 @@ class _Fold:
             if reading is None:
                 reading = self._reading_of[session_id] = Reading([], state.carried)
                 self.readings.append(reading)
-            self._take_turn(place, sourced, state.items, state.count, reading, state)
+            self._take_turn(place, sourced, reading, state, kept=True)
 
     def show(self, lists: Sequence[RankedList], control: Control) -> None:
         """Turn the lists into recommendations, after scoring those that were shown before the clicks.
@@ -225,13 +225,26 @@ class _Fold:
             return
         reading = Reading([], [])
         self.readings.append(reading)
-        self._take_turn(place, sourced, as_line(sourced.click.item_id), 1, reading, None)
+        settings = self._recommender.settings
+        alone = SessionState()
+        alone.fold(sourced.click, sourced.broker_timestamp_ms, settings.session_length, settings.session_gap_s * 1000)
+        self._take_turn(place, sourced, reading, alone, kept=False)
 
-    def _take_turn(
-        self, place: int, sourced: Sourced, items: str, count: int, reading: Reading, state: SessionState | None
-    ) -> None:
+    def _take_turn(self, place: int, sourced: Sourced, reading: Reading, state: SessionState, *, kept: bool) -> None:
         click, wanted = sourced.click, sourced.wanted
-        turn = _Turn(len(self.turns), self._row(click.item_id), count, items, click, place, state, wanted, [])
+        turn = _Turn(
+            len(self.turns),
+            self._row(click.item_id),
+            state.count,
+            state.items,
+            state.types,
+            state.times,
+            click,
+            place,
+            state if kept else None,
+            wanted,
+            [],
+        )
         reading.moments.append(turn)
         self.turns.append(turn)
         if not wanted:

@@ -48,11 +48,16 @@ class Recommender:
     """Makes lists from one bundle. A list depends on its moment and vector alone, not on those beside it.
 
     Raises:
-        WrongUse: the bundle's encoder reads more events than a session keeps.
+        WrongUse: the bundle's encoder reads more events than a session keeps, or needs what no session tells.
 
     """
 
     def __init__(self, bundle: "Bundle", settings: ServingSettings) -> None:
+        if bundle.manifest.needs:
+            raise WrongUse(
+                f"bundle {bundle.id} needs {', '.join(bundle.manifest.needs)}, which no stream knows when it makes a "
+                "list: it is for comparisons only; train one with model.time_of=last"
+            )
         window = bundle.manifest.encoder.window
         if window > settings.session_length:
             raise WrongUse(

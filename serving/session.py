@@ -306,6 +306,11 @@ def window_start(count: int, length: int) -> int:
     return (count - half) // half * half
 
 
+def last_events(count: int, length: int) -> int:
+    """Return the event (from 0) from which an encoder reads that reads the last `length` events anew each time."""
+    return max(0, count - length)
+
+
 def windows(count: int, length: int) -> list[tuple[int, int]]:
     """Return the stretches `(start, end)` that `window_start` makes an encoder read over a session's life.
 
@@ -324,16 +329,18 @@ def windows(count: int, length: int) -> list[tuple[int, int]]:
 
 
 class Moment(msgspec.Struct, gc=False):
-    """A session as one click left it: the column of its items, of `count` events since the session began.
+    """A session as one click left it: the columns of its events, `count` of them since the session began.
 
     `row` is the catalogue's row of the newest item, 0 where it is not known, and `at` tells the moment from the others
-    of its batch. The column is shared with the session's state and never changed, so a moment copies nothing.
+    of its batch. The columns are shared with the session's state and never changed, so a moment copies nothing.
     """
 
     at: int
     row: int
     count: int
     items: str
+    types: str
+    times: bytes
 
     def last(self, count: int) -> list[str]:
         """Return the last `count` items, oldest first."""
@@ -342,3 +349,11 @@ class Moment(msgspec.Struct, gc=False):
     def since(self, start: int) -> list[str]:
         """Return the items from event `start` of the session on, oldest first."""
         return last_lines(self.items, self.count - start)
+
+    def last_types(self, count: int) -> list[str]:
+        """Return the event types of the last `count` events, oldest first."""
+        return last_lines(self.types, count)
+
+    def last_times(self, count: int) -> list[int]:
+        """Return the times of the last `count` events, oldest first. Milliseconds."""
+        return [time for (time,) in _TIME.iter_unpack(self.times[-count * _TIME.size :])]

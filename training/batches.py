@@ -14,31 +14,51 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.data.sequences import Rows, training_windows
+from serving.encoders import TimeOf
+from serving.encoders.events import ages, silences
+from training.data.sequences import Events, training_windows
 
 Ints = npt.NDArray[np.int64]
 
 
-class Batch(NamedTuple):
-    """Windows to train on: `[B, L]` int64, `lengths` `[B]`.
+class Sessions(NamedTuple):
+    """What an encoder reads of some sessions, all int64.
 
-    The item after position i of a window is `targets[i]`, and counts where `mask` (bool) is True.
+    `items`, `types` and `silences` are `[B, L]`: item rows, numbers of event types and of the silences before the
+    events (`serving.encoders.events`), each 0 past a session's end. `lengths` is `[B]`, each at least 1. `ages`
+    `[B, L, L]` are the numbers of event j's age at the moment of event i, for encoders that look at them.
     """
 
     items: Tensor
     lengths: Tensor
+    types: Tensor
+    silences: Tensor
+    ages: Tensor | None = None
+
+
+class Batch(NamedTuple):
+    """Windows to train on; the item after position i of a window is `targets[i]` and counts where `mask` is True.
+
+    `targets` is int64, `mask` bool, both `[B, L]`.
+    """
+
+    sessions: Sessions
     targets: Tensor
     mask: Tensor
 
 
 @dataclass(frozen=True)
 class Windows:
-    """The training data: all sessions' rows joined, and windows `rows[start:stop]` whose targets are `first..stop-1`.
+    """The training data: all sessions' events joined, and windows `start:stop` of them with targets `first..stop-1`.
 
-    `start`, `first` and `stop` are `[W]`, positions in `rows`.
+    `rows`, `types`, `silences` and `times` have one value for each event; `start`, `first` and `stop` are `[W]`,
+    positions among them.
     """
 
     rows: Ints
+    types: Ints
+    silences: Ints
+    times: Ints
     start: Ints
     first: Ints
     stop: Ints
@@ -52,7 +72,7 @@ class Windows:
         return int((self.stop - self.first).sum())
 
 
-def cut_windows(sessions: Sequence[Rows], window: int) -> Windows:
+def cut_windows(sessions: Sequence[Events], window: int) -> Windows:
     """Cut sessions into windows by serving's rule; sessions of one click have nothing to learn from."""
     pieces: list[tuple[int, int, int]] = []
     offset = 0
@@ -62,11 +82,21 @@ def cut_windows(sessions: Sequence[Rows], window: int) -> Windows:
         ]
         offset += len(session)
     start, first, stop = np.array(pieces, dtype=np.int64).reshape(-1, 3).T
-    rows = np.concatenate(sessions) if sessions else np.zeros(0, dtype=np.int64)
-    return Windows(rows, start, first, stop)
+    none = np.zeros(0, dtype=np.int64)
+    return Windows(
+        rows=np.concatenate([none, *(session.rows for session in sessions)]),
+        types=np.concatenate([none, *(session.types for session in sessions)]),
+        silences=np.concatenate([none, *(silences(session.times) for session in sessions)]),
+        times=np.concatenate([none, *(session.times for session in sessions)]),
+        start=start,
+        first=first,
+        stop=stop,
+    )
 
 
-def epoch_batches(windows: Windows, batch_targets: int, generator: torch.Generator) -> Iterator[Batch]:
+def epoch_batches(
+    windows: Windows, batch_targets: int, generator: torch.Generator, time_of: TimeOf = "none"
+) -> Iterator[Batch]:
     """Yield every window once, in a random order that is the generator's.
 
     A batch holds windows of about one length, for most sessions are short and padding them to the longest would cost
@@ -80,26 +110,60 @@ def epoch_batches(windows: Windows, batch_targets: int, generator: torch.Generat
     batch_of = (np.cumsum(targets) - targets) // batch_targets
     batches = np.split(by_length, np.flatnonzero(np.diff(batch_of)) + 1)
     for number in torch.randperm(len(batches), generator=generator).tolist():
-        yield make_batch(windows, batches[number])
+        yield make_batch(windows, batches[number], time_of)
 
 
-def make_batch(windows: Windows, chosen: Ints) -> Batch:
-    """Pad the chosen windows (`[B]`, their numbers) to the longest of them."""
+def make_batch(windows: Windows, chosen: Ints, time_of: TimeOf = "none") -> Batch:
+    """Pad the chosen windows (`[B]`, their numbers) to the longest of them; `time_of` says whether ages are wanted."""
     start, first, stop = windows.start[chosen], windows.first[chosen], windows.stop[chosen]
     lengths = stop - start - 1
     position = np.arange(lengths.max())
     real = position < lengths[:, None]
     place = np.where(real, start[:, None] + position, 0)
-    items = np.where(real, windows.rows[place], 0)
+    quiet = np.where(real, windows.silences[place], 0)
+    quiet[:, 0] = 0  # a window's first event has none before it
+    sessions = Sessions(
+        items=torch.from_numpy(np.where(real, windows.rows[place], 0)),
+        lengths=torch.from_numpy(lengths),
+        types=torch.from_numpy(np.where(real, windows.types[place], 0)),
+        silences=torch.from_numpy(quiet),
+        ages=None if time_of == "none" else _ages(windows.times, place, time_of),
+    )
     targets = np.where(real, windows.rows[place + 1], 0)
     mask = real & (place + 1 >= first[:, None])
-    return Batch(*map(torch.from_numpy, (items, lengths, targets, mask)))
+    return Batch(sessions, torch.from_numpy(targets), torch.from_numpy(mask))
 
 
-def pad(sessions: Sequence[Rows]) -> tuple[Tensor, Tensor]:
-    """Return sessions as items `[B, L]`, padded with 0 to the longest, and lengths `[B]`, at least 1; both int64."""
-    lengths = torch.tensor([max(1, len(session)) for session in sessions])
-    items = torch.zeros(len(sessions), int(lengths.max()), dtype=torch.int64)
-    for i, session in enumerate(sessions):
-        items[i, : len(session)] = torch.from_numpy(session)
-    return items, lengths
+def _ages(times: Ints, place: Ints, time_of: TimeOf) -> Tensor:
+    moments = times[place + 1] if time_of == "query" else times[place]
+    return torch.from_numpy(ages(moments, times[place]))
+
+
+class Asked(NamedTuple):
+    """A window that a session vector is wanted of: its events, and the query's own time. Milliseconds."""
+
+    events: Events
+    at_ms: int = 0
+
+
+def pad(asked: Sequence[Asked], time_of: TimeOf = "none") -> Sessions:
+    """Return windows without their unknown items, padded to the longest; an empty one has length 1 and means nothing.
+
+    A silence is one between two events of the session, whether their items are known or not, as in serving.
+    """
+    known = [window.events.rows > 0 for window in asked]
+    counts = np.array([np.count_nonzero(mask) for mask in known], dtype=np.int64)
+    shape = len(asked), max(1, int(counts.max(initial=0)))
+    items, types, quiet, times, moments = (np.zeros(shape, dtype=np.int64) for _ in range(5))
+    for i, ((events, at_ms), mask, count) in enumerate(zip(asked, known, counts, strict=True)):
+        items[i, :count], types[i, :count] = events.rows[mask], events.types[mask]
+        quiet[i, :count] = silences(events.times)[mask]
+        when = times[i, :count] = events.times[mask]
+        moments[i, :count] = when if time_of == "last" else [*when, at_ms][1:]
+    return Sessions(
+        items=torch.from_numpy(items),
+        lengths=torch.from_numpy(np.maximum(1, counts)),
+        types=torch.from_numpy(types),
+        silences=torch.from_numpy(quiet),
+        ages=None if time_of == "none" else torch.from_numpy(ages(moments, times)),
+    )

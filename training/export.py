@@ -1,4 +1,4 @@
-"""From a trained encoder to what serving runs: the step form as ONNX, and the proof that it computes the same."""
+"""From a trained encoder to what serving runs: its exported form as ONNX, and the proof that it computes the same."""
 
 import logging
 import warnings
@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
+from torch import Tensor
 
-from serving.encoders import RecurrentEncoder
-from training.batches import pad
-from training.data.sequences import Rows
+from serving.encoders import EventTables, RecurrentEncoder, Window, WindowEncoder
+from serving.encoders.events import Event, silences
+from training.batches import Asked, pad
+from training.data.sequences import Events, Rows
 from training.errors import TrainingError
 from training.models import SessionEncoder
 
@@ -25,26 +27,40 @@ TOP = 20
 Floats = npt.NDArray[np.float32]
 
 
-def export_step(encoder: SessionEncoder) -> bytes:
-    """Return the step form as an ONNX file: `x`, `state` to `state_out`, `vector`, with any number of sessions."""
-    step = encoder.step_module().eval()
-    sessions = torch.export.Dim.DYNAMIC
-    # Two sessions, for an axis of length 1 would be taken for a constant.
-    example = (torch.zeros(2, encoder.input_dim), torch.zeros(2, encoder.state_size))
+def export_encoder(encoder: SessionEncoder) -> bytes:
+    """Return the encoder's exported form (`SessionEncoder.exported`) as an ONNX file, for any number of sessions."""
+    module = encoder.exported().eval()
+    example, outputs = _example(encoder)
+    dynamic = torch.export.Dim.DYNAMIC
+    axes = {"x": 1, "state": 1, "last": 1} if encoder.form == "step" else {"x": 2, "last": 1, "ages": 3}
     with _quiet():
         program = torch.onnx.export(
-            step,
-            example,
+            module,
+            tuple(example.values()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["x", "state"],
-            output_names=["state_out", "vector"],
-            dynamic_shapes={"x": {0: sessions}, "state": {0: sessions}},
+            input_names=list(example),
+            output_names=outputs,
+            dynamic_shapes={name: dict.fromkeys(range(axes[name]), dynamic) for name in example},
             verbose=False,
         )
     assert program is not None  # with dynamo=True it always is one
     onnx_file: bytes = _without_traces(program.model_proto).SerializeToString()
     return onnx_file
+
+
+def _example(encoder: SessionEncoder) -> tuple[dict[str, Tensor], list[str]]:
+    """Return inputs of the exported form, by name, and the names of its outputs.
+
+    Of two sessions and three places, for an axis of length 1 would be taken for a constant.
+    """
+    if encoder.form == "step":
+        inputs = {"x": torch.zeros(2, encoder.input_dim), "state": torch.zeros(2, encoder.state_size)}
+        return inputs, ["state_out", "vector"]
+    inputs = {"x": torch.zeros(2, 3, encoder.input_dim), "last": torch.tensor([1, 2])}
+    if encoder.time_of != "none":
+        inputs["ages"] = torch.zeros(2, 3, 3, dtype=torch.int64)
+    return inputs, ["vector"]
 
 
 class Parity(NamedTuple):
@@ -56,30 +72,31 @@ class Parity(NamedTuple):
     """Sessions whose top 20 are not the same rows in the same order: some scores lie closer than `difference`."""
 
 
-def check_parity(encoder: SessionEncoder, step: bytes, sessions: Sequence[Rows], window: int) -> Parity:
-    """Compare the exported step form with the whole network in torch.
+def check_parity(encoder: SessionEncoder, exported: bytes, sessions: Sequence[Events], window: int) -> Parity:
+    """Compare the exported form, in serving's own runtime, with the whole network in torch.
 
-    `sessions` are item rows, read up to `window` events each. Every score must agree within 1e-5; where scores are no
-    cosines (no temperature), within 1e-5 of the largest score, if that is above 1. Two lists can then differ only in
-    items whose scores lie within twice that, which another rounding may order either way.
+    `sessions` are read up to `window` events each. Every score must agree within 1e-5; where scores are no cosines (no
+    temperature), within 1e-5 of the largest score, if that is above 1. Two lists can then differ only in items whose
+    scores lie within twice that, which another rounding may order either way.
 
     Raises:
         TrainingError: a score does not agree.
 
     """
-    sessions = [session[:window] for session in sessions]
+    # The query's own time, where the encoder asks for it: a minute later.
+    asked = [Asked(cut, int(cut.times[-1]) + 60_000) for cut in (session.before(window) for session in sessions)]
     with torch.inference_mode():
         items = encoder.item_vectors().numpy()
-        whole = _whole(encoder, sessions) @ items.T
-    stepped = _stepped(encoder, step, sessions, window) @ items.T
+        whole = _whole(encoder, asked) @ items.T
+    served = _served(encoder, exported, asked, window) @ items.T
     limit = TOLERANCE if encoder.items.unit_norm else TOLERANCE * max(1.0, float(np.abs(whole).max()))
-    difference = float(np.abs(whole - stepped).max())
+    difference = float(np.abs(whole - served).max())
     if not difference <= limit:
         raise TrainingError(
             f"the exported {encoder.kind} gives scores up to {difference:.2g} away from the trained one's, at most "
             f"{limit:.2g} is rounding: the versions of torch and onnxruntime do not fit together"
         )
-    return Parity(difference, int((_top(whole) != _top(stepped)).any(axis=1).sum()))
+    return Parity(difference, int((_top(whole) != _top(served)).any(axis=1).sum()))
 
 
 def _top(scores: Floats) -> Rows:
@@ -87,29 +104,57 @@ def _top(scores: Floats) -> Rows:
     return 1 + np.argsort(-scores[:, 1:], axis=1, kind="stable")[:, :TOP]
 
 
-def _whole(encoder: SessionEncoder, sessions: Sequence[Rows]) -> Floats:
+def _whole(encoder: SessionEncoder, asked: Sequence[Asked]) -> Floats:
     was_training = encoder.training
+    encoder.eval()
     try:
-        vectors: Floats = encoder.eval().session_vectors(*pad(sessions)).numpy()
+        # A few at a time: attention over 1,000 long sessions at once would take gigabytes.
+        parts = [asked[begin : begin + 64] for begin in range(0, len(asked), 64)]
+        vectors = [encoder.session_vectors(pad(part, encoder.time_of)).numpy() for part in parts]
     finally:
         encoder.train(was_training)
-    return vectors
+    return np.concatenate(vectors)
 
 
-def _stepped(encoder: SessionEncoder, step: bytes, sessions: Sequence[Rows], window: int) -> Floats:
-    """Step all sessions at once through serving's own runtime."""
-    inputs_or_none = encoder.input_vectors()
-    inputs = (encoder.item_vectors() if inputs_or_none is None else inputs_or_none).detach().numpy()
-    runtime = RecurrentEncoder(
-        step, inputs, state_size=encoder.state_size, dim=encoder.dim, window=window, bundle="export"
+def _served(encoder: SessionEncoder, exported: bytes, asked: Sequence[Asked], window: int) -> Floats:
+    """Return the session vectors by serving's own runtime."""
+    tables = event_tables(encoder)
+    events = [_as_events(session.events) for session in asked]
+    if encoder.form == "window":
+        windowed = WindowEncoder(exported, tables, dim=encoder.dim, window=window, time_of=encoder.time_of)
+        return windowed.vectors(
+            [Window(read, session.events.times, session.at_ms) for read, session in zip(events, asked, strict=True)]
+        )
+    stepped = RecurrentEncoder(
+        exported, tables, state_size=encoder.state_size, dim=encoder.dim, window=window, bundle="export"
     )
-    vectors = np.zeros((len(sessions), encoder.dim), np.float32)
-    states = np.zeros((len(sessions), encoder.state_size), np.float32)
-    for position in range(max(len(session) for session in sessions)):
-        active = [i for i, session in enumerate(sessions) if len(session) > position]
-        rows = [int(sessions[i][position]) for i in active]
-        states[active], vectors[active] = runtime.step(rows, states[active])
+    vectors = np.zeros((len(asked), encoder.dim), np.float32)
+    states = np.zeros((len(asked), encoder.state_size), np.float32)
+    for position in range(max(len(session) for session in events)):
+        active = [i for i, session in enumerate(events) if len(session) > position]
+        states[active], vectors[active] = stepped.step([events[i][position] for i in active], states[active])
     return vectors
+
+
+def event_tables(encoder: SessionEncoder) -> EventTables:
+    """Return the encoder's input vectors as serving reads them; event types by their numbers."""
+    with torch.inference_mode():
+        inputs = encoder.input_vectors()
+        items = (encoder.item_vectors() if inputs is None else inputs).numpy()
+    return EventTables(items, table_of(encoder.types), table_of(encoder.silences))
+
+
+def table_of(vectors: torch.nn.Embedding | None) -> Floats | None:
+    """Return a table's values, or None where there is no table."""
+    if vectors is None:
+        return None
+    values: Floats = vectors.weight.detach().numpy()
+    return values
+
+
+def _as_events(events: Events) -> list[Event]:
+    columns = (events.rows, events.types, silences(events.times))
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 @contextmanager

@@ -171,7 +171,7 @@ class Trainer:
         generator = seeded(self.seed, number)
         self.encoder.train()
         total, seen = 0.0, 0
-        for batch in epoch_batches(self.windows, self.config.batch_targets, generator):
+        for batch in epoch_batches(self.windows, self.config.batch_targets, generator, self.encoder.time_of):
             targets = int(batch.mask.sum())
             total += self._step(batch, generator) * targets
             seen += targets
@@ -191,7 +191,7 @@ class Trainer:
     def _step(self, batch: Batch, generator: torch.Generator) -> float:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self.optimizer, self._share_done())
-        vectors_TD = self.encoder(batch.items, batch.lengths)[batch.mask]
+        vectors_TD = self.encoder(batch.sessions)[batch.mask]
         loss: Tensor = self.loss(self.encoder, vectors_TD, batch.targets[batch.mask], generator)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

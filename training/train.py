@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from serving.bundle import Bundle, BundleContents, EncoderSpec, write_bundle
@@ -20,12 +22,12 @@ from training.checkpoint import CHECKPOINT, load_checkpoint
 from training.curve import write_curve
 from training.data.dataset import describe
 from training.data.log import ClickLog
-from training.data.sequences import Rows, build_catalogue, popularity, to_sequences
+from training.data.sequences import Events, build_catalogue, event_types, popularity, to_events
 from training.data.splits import Training, parse_protocol
 from training.determinism import deterministic, seeded
 from training.errors import DataError
 from training.evaluation.cases import build_cases
-from training.export import check_parity, export_step
+from training.export import check_parity, export_encoder, table_of
 from training.loop import MONITORED_AT, Progress, Report, Trainer
 from training.losses import Loss
 from training.models import SessionEncoder, build_encoder
@@ -82,13 +84,14 @@ def train_bundle(
     check_free(out, resume)
     clicks = training.clicks
     catalogue = build_catalogue(clicks.frame)
-    sessions = to_sequences(clicks.frame, catalogue)
+    types = event_types(clicks.frame)
+    sessions = to_events(clicks.frame, catalogue, types)
     windows = cut_windows(sessions, recipe.window)
     if windows.targets == 0:
         raise DataError(f"{clicks.name} has no session of two clicks to learn from; check how its sessions are named")
     check_factory(recipe.index, len(catalogue), recipe.model.dim)
     trainer = replace(
-        _trainer(recipe, training, catalogue, sessions, windows, seed),
+        _trainer(recipe, training, catalogue, types, sessions, windows, seed),
         checkpoints=checkpoints_of(out),
         max_seconds=max_seconds,
         report=report,
@@ -96,7 +99,7 @@ def train_bundle(
     if resume:
         trainer.resume(load_checkpoint(checkpoints_of(out), trainer.identity))
     progress = trainer.run()
-    contents = _contents(recipe, training, catalogue, sessions, trainer.encoder, progress, seed)
+    contents = _contents(recipe, training, catalogue, types, sessions, trainer.encoder, progress, seed)
     bundle = write_bundle(out, contents)
     write_curve(curve_of(out), progress, recipe.loop.monitor)
     return Trained(bundle, progress, trainer.encoder)
@@ -128,16 +131,22 @@ def _trainer(
     recipe: Recipe,
     training: Training,
     catalogue: Catalogue,
-    sessions: Sequence[Rows],
+    types: Sequence[str],
+    sessions: Sequence[Events],
     windows: Windows,
     seed: int,
 ) -> Trainer:
     """Put the parts of a training together, with freshly initialised weights."""
-    cases = build_cases(training.validation, catalogue)
-    counts = popularity(sessions, len(catalogue))
+    cases = build_cases(training.validation, catalogue, types)
+    counts = _clicks(sessions, len(catalogue))
     with deterministic(recipe.loop.threads):
         seeded(seed, 0)
-        encoder = build_encoder(recipe.model, len(catalogue))
+        encoder = build_encoder(recipe.model, len(catalogue), len(types))
+    if encoder.timed and not training.clicks.timed:
+        raise DataError(
+            f"{training.clicks.name} has no times, which this {encoder.kind} reads: set model.silences=false, and "
+            "model.time_of=none where the model has it, or take data with times"
+        )
     scorer = EncoderScorer(encoder, recipe.window, counts)
     return Trainer(
         encoder=encoder,
@@ -151,6 +160,10 @@ def _trainer(
     )
 
 
+def _clicks(sessions: Sequence[Events], items: int) -> npt.NDArray[np.float32]:
+    return popularity([session.rows for session in sessions], items)
+
+
 def _identity(recipe: Recipe, training: Training, seed: int) -> dict[str, Any]:
     """Return what decides the weights. The index does not, so a training that stands may end in another one."""
     decisive = {key: value for key, value in recipe.parameters().items() if key != "index"}
@@ -161,14 +174,15 @@ def _contents(
     recipe: Recipe,
     training: Training,
     catalogue: Catalogue,
-    sessions: Sequence[Rows],
+    types: Sequence[str],
+    sessions: Sequence[Events],
     encoder: SessionEncoder,
     progress: Progress,
     seed: int,
 ) -> BundleContents:
     """Export the encoder, prove the export, and describe it all."""
-    step = export_step(encoder)
-    check_parity(encoder, step, _spread(sessions, PARITY_SESSIONS), recipe.window)
+    exported = export_encoder(encoder)
+    check_parity(encoder, exported, _spread(sessions, PARITY_SESSIONS), recipe.window)
     inputs = encoder.input_vectors()
     return BundleContents(
         encoder=EncoderSpec(
@@ -178,12 +192,18 @@ def _contents(
             dim=encoder.dim,
             state_size=encoder.state_size,
             window=recipe.window,
+            scale=encoder.scale,
+            event_types=list(types) if encoder.types is not None else [],
+            silences=encoder.silences is not None,
+            time_of=encoder.time_of,
         ),
-        encoder_onnx=step,
+        encoder_onnx=exported,
         item_ids=catalogue.item_ids[1:],
         vectors=encoder.item_vectors().detach().numpy(),
         input_vectors=None if inputs is None else inputs.detach().numpy(),
-        popularity=popularity(sessions, len(catalogue)),
+        type_vectors=table_of(encoder.types),
+        silence_vectors=table_of(encoder.silences),
+        popularity=_clicks(sessions, len(catalogue)),
         titles=_titles(training.clicks, catalogue),
         index_factory=recipe.index,
         recipe=recipe.parameters(),
@@ -192,12 +212,13 @@ def _contents(
         data=describe(training, parse_protocol(recipe.protocol), recipe.preparation),
         metrics=_metrics(recipe, training, progress),
         golden_sessions=[
-            [catalogue.item_ids[row] for row in session.tolist()] for session in _spread(sessions, GOLDEN_SESSIONS)
+            [catalogue.item_ids[row] for row in session.rows.tolist()]
+            for session in (() if encoder.time_of == "query" else _spread(sessions, GOLDEN_SESSIONS))
         ],
     )
 
 
-def _spread(sessions: Sequence[Rows], count: int) -> list[Rows]:
+def _spread(sessions: Sequence[Events], count: int) -> list[Events]:
     """Return up to `count` sessions of two clicks or more, evenly spread over the data, the longest one first."""
     usable = [session for session in sessions if len(session) > 1]
     every = max(1, len(usable) // count)

@@ -11,11 +11,10 @@ import numpy.typing as npt
 import torch
 
 from serving.ranks import summary
-from serving.session import window_start
+from serving.session import last_events, window_start
 from serving.settings import Exclude
-from training.batches import pad
-from training.data.sequences import Rows
-from training.evaluation.cases import Cases
+from training.batches import Asked, pad
+from training.evaluation.cases import Cases, Context
 from training.evaluation.dense import evaluate_dense
 from training.models import SessionEncoder
 
@@ -39,20 +38,23 @@ class EncoderScorer:
         self._popularity = popularity
         self.item_count = len(popularity) - 1
 
-    def scores(self, prefixes: Sequence[Rows]) -> Floats:
-        """Return inner products with all items, `[B, N + 1]`, for sessions of item rows, 0 where unknown."""
-        readings = [prefix[window_start(len(prefix), self._window) :] for prefix in prefixes]
-        known = [reading[reading > 0] for reading in readings]
+    def scores(self, contexts: Sequence[Context]) -> Floats:
+        """Return inner products with all items, `[B, N + 1]`."""
+        asked = [self._window_of(context) for context in contexts]
         was_training = self._encoder.training
         self._encoder.eval()
         try:
             with torch.inference_mode():
-                vectors = self._encoder.session_vectors(*pad(known))
+                vectors = self._encoder.session_vectors(pad(asked, self._encoder.time_of))
                 scores: Floats = (vectors @ self._encoder.item_vectors().T).numpy()
         finally:
             self._encoder.train(was_training)
-        scores[[len(rows) == 0 for rows in known]] = self._popularity
+        scores[[not window.events.rows.any() for window in asked]] = self._popularity
         return scores
+
+    def _window_of(self, context: Context) -> Asked:
+        start = (window_start if self._encoder.form == "step" else last_events)(len(context.events), self._window)
+        return Asked(context.events.since(start), context.asked_ms)
 
 
 def validation_figures(scorer: EncoderScorer, cases: Cases, *, exclude: Exclude, k: int) -> dict[str, float]:

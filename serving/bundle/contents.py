@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from serving.bundle.manifest import EncoderSpec, Manifest
 from serving.catalogue import Catalogue
-from serving.encoders import RecurrentEncoder
+from serving.encoders import Encoder
 from serving.index import Index
 
 Vectors = npt.NDArray[np.float32]
@@ -32,6 +32,10 @@ class BundleContents:
     """Clicks of each item in the training data, `[N + 1]`."""
     input_vectors: Vectors | None = None
     """What the encoder reads for each item, `[N + 1, input_dim]`; None where these are the item vectors (tied)."""
+    type_vectors: Vectors | None = None
+    """What it reads for each of `encoder.event_types`, `[n + 1, input_dim]`, row 0 for the others; None where none."""
+    silence_vectors: Vectors | None = None
+    """What it reads for each silence, `[SILENCES, input_dim]` (`serving.encoders.events`), or None."""
     titles: Sequence[str] | None = None
     index_factory: str = "Flat"
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -40,7 +44,8 @@ class BundleContents:
     data: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     golden_sessions: Sequence[Sequence[str]] = ()
-    """Sessions (item ids, oldest first) whose lists the bundle stores and every loading worker checks."""
+    """Sessions (item ids, oldest first) whose lists the bundle stores and every loading worker checks; none for a
+    bundle that no worker can serve."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +56,7 @@ class Bundle:
     directory: Path
     manifest: Manifest
     catalogue: Catalogue
-    encoder: RecurrentEncoder
+    encoder: Encoder
     index: Index
     vectors: Vectors
     popularity: Vectors

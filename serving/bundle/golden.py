@@ -31,6 +31,8 @@ class GoldenSession(msgspec.Struct, frozen=True):
 
 def golden_lists(bundle: Bundle, sessions: Sequence[Sequence[str]]) -> list[GoldenSession]:
     """Return the sessions with the lists that the bundle gives now."""
+    if not sessions:
+        return []
     settings = ServingSettings(session_length=max(100, bundle.manifest.encoder.window))
     recommender = Recommender(bundle, settings)
     golden = []

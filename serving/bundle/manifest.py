@@ -1,30 +1,50 @@
 """What a bundle says of itself: `manifest.json`."""
 
 import hashlib
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from serving.encoders import TimeOf
 from serving.errors import BundleError
 
 # A reader refuses a format that it does not know: an older one too, so that each format has one meaning.
-BUNDLE_FORMAT = 1
+BUNDLE_FORMAT = 2
 MANIFEST = "manifest.json"
 
 
 class EncoderSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the exported encoder is and how it is called.
 
-    `form` "step": one event a call, the state carried (`serving.encoders.recurrent`). `window` is the number of
-    events that it reads at most; widths are numbers of float32.
+    `form` "step": one event a call, the state carried (`serving.encoders.recurrent`); "window": the last events anew at
+    each click (`serving.encoders.window`). `window` is the number of events that it reads at most; widths are numbers
+    of float32. `scale` times the inner product of a session vector and an item vector is the item's logit.
+
+    What it reads of an event beside its item: the type, if it is one of `event_types`, where there are any; with
+    `silences`, the silence before it; and `time_of` says whether, and from which moment on, it looks at the events'
+    ages.
     """
 
     kind: str
-    form: str
+    form: Literal["step", "window"]
     input_dim: int
     dim: int
     state_size: int
     window: int
+    scale: float = 1.0
+    event_types: list[str] = msgspec.field(default_factory=list)
+    silences: bool = False
+    time_of: TimeOf = "none"
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return f"encoder.{self.form}.onnx"
+
+    @property
+    def needs(self) -> list[str]:
+        """What it must be told at query time beside the session: nothing, for encoders that a worker can run."""
+        return ["query_time"] if self.time_of == "query" else []
 
 
 class IndexSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,9 +63,13 @@ class FileSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The bundle's self-description. It holds no clock: the same training gives the same bytes."""
+    """The bundle's self-description. It holds no clock: the same training gives the same bytes.
+
+    `needs` is what a list cannot be made without beside the session; a worker refuses a bundle that needs anything.
+    """
 
     format: int
+    needs: list[str]
     encoder: EncoderSpec
     index: IndexSpec
     item_count: int

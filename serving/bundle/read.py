@@ -11,17 +11,17 @@ import safetensors.numpy
 
 from serving.bundle.contents import Bundle, Vectors
 from serving.bundle.golden import GOLDEN, GoldenSession, check_golden
-from serving.bundle.manifest import MANIFEST, FileSpec, Manifest, bundle_id, decode_manifest
+from serving.bundle.manifest import MANIFEST, EncoderSpec, FileSpec, Manifest, bundle_id, decode_manifest
 from serving.catalogue import Catalogue
-from serving.encoders import RecurrentEncoder
+from serving.encoders import Encoder, EventTables, RecurrentEncoder, WindowEncoder
+from serving.encoders.events import SILENCES
 from serving.errors import BundleError
 from serving.index import Index
 
-ENCODER_FILE = "encoder.step.onnx"
 INDEX = "index.faiss"
 ITEMS = "items.json"
 TENSORS = "items.safetensors"
-FILES = frozenset({ENCODER_FILE, INDEX, ITEMS, TENSORS, GOLDEN})
+FILES = frozenset({INDEX, ITEMS, TENSORS, GOLDEN})
 
 
 class _Items(msgspec.Struct, forbid_unknown_fields=True):
@@ -39,11 +39,6 @@ def load_bundle(directory: Path) -> Bundle:
 
     """
     manifest, raw = read_manifest(directory)
-    if manifest.encoder.form != "step":
-        raise BundleError(
-            f"{directory / MANIFEST} says encoder form {manifest.encoder.form!r}, this version runs 'step': "
-            "run a newer nextclick"
-        )
     files = _verified(directory, manifest)
     bundle = put_together(directory, manifest, bundle_id(raw), files)
     with _parsing(directory / GOLDEN):
@@ -65,13 +60,9 @@ def put_together(directory: Path, manifest: Manifest, identity: str, files: Mapp
     with _parsing(directory / TENSORS):
         tensors: dict[str, Vectors] = safetensors.numpy.load(files[TENSORS])
         vectors, popularity = tensors["vectors"], tensors["popularity"]
-    inputs = tensors.get("input_vectors", vectors)
     index = Index.deserialize(files[INDEX], str(directory / INDEX))
-    _check_fit(directory, manifest, (items, index, vectors, inputs, popularity))
-    spec = manifest.encoder
-    encoder = RecurrentEncoder(
-        files[ENCODER_FILE], inputs, state_size=spec.state_size, dim=spec.dim, window=spec.window, bundle=identity
-    )
+    _check_fit(directory, manifest, items, index, tensors)
+    encoder = _encoder(manifest.encoder, files[manifest.encoder.file], tensors, identity)
     return Bundle(
         id=identity,
         directory=directory,
@@ -84,29 +75,48 @@ def put_together(directory: Path, manifest: Manifest, identity: str, files: Mapp
     )
 
 
-def _check_fit(directory: Path, manifest: Manifest, parts: tuple[_Items, Index, Vectors, Vectors, Vectors]) -> None:
-    items, index, vectors, inputs, popularity = parts
+def _encoder(spec: EncoderSpec, onnx: bytes, tensors: Mapping[str, Vectors], bundle: str) -> Encoder:
+    tables = EventTables(
+        tensors.get("input_vectors", tensors["vectors"]),
+        tensors.get("type_vectors"),
+        tensors.get("silence_vectors"),
+        spec.event_types,
+    )
+    if spec.form == "window":
+        return WindowEncoder(onnx, tables, dim=spec.dim, window=spec.window, time_of=spec.time_of)
+    return RecurrentEncoder(
+        onnx, tables, state_size=spec.state_size, dim=spec.dim, window=spec.window, bundle=bundle
+    )
+
+
+def _check_fit(
+    directory: Path, manifest: Manifest, items: _Items, index: Index, tensors: Mapping[str, Vectors]
+) -> None:
     spec, rows = manifest.encoder, manifest.item_count + 1
-    titles = rows - 1 if items.titles is None else len(items.titles)
     found = {
+        "what it needs": manifest.needs,
         "item ids": len(items.item_ids),
-        "titles": titles,
+        "titles": rows - 1 if items.titles is None else len(items.titles),
         "items in the index": len(index),
         "width of the index": index.dim,
-        "vectors": vectors.shape,
-        "input vectors": inputs.shape,
-        "popularity": popularity.shape,
-        "types": {str(table.dtype) for table in (vectors, inputs, popularity)},
+        "types": {str(table.dtype) for table in tensors.values()},
+        "shapes": {name: table.shape for name, table in tensors.items()},
     }
+    shapes = {"vectors": (rows, spec.dim), "popularity": (rows,)}
+    if "input_vectors" in tensors or spec.input_dim != spec.dim:
+        shapes["input_vectors"] = (rows, spec.input_dim)
+    if spec.event_types:
+        shapes["type_vectors"] = (len(spec.event_types) + 1, spec.input_dim)
+    if spec.silences:
+        shapes["silence_vectors"] = (SILENCES, spec.input_dim)
     expected = {
+        "what it needs": spec.needs,
         "item ids": rows - 1,
         "titles": rows - 1,
         "items in the index": rows - 1,
         "width of the index": spec.dim,
-        "vectors": (rows, spec.dim),
-        "input vectors": (rows, spec.input_dim),
-        "popularity": (rows,),
         "types": {"float32"},
+        "shapes": shapes,
     }
     for name, value in found.items():
         if value != expected[name]:
@@ -118,9 +128,10 @@ def _check_fit(directory: Path, manifest: Manifest, parts: tuple[_Items, Index, 
 
 def _verified(directory: Path, manifest: Manifest) -> dict[str, bytes]:
     """Return the files' contents, each checked against the manifest."""
-    if missing := FILES - manifest.files.keys():
+    files = FILES | {manifest.encoder.file}
+    if missing := files - manifest.files.keys():
         raise BundleError(f"{directory / MANIFEST} names no {', '.join(sorted(missing))}; train the bundle again")
-    if foreign := manifest.files.keys() - FILES:
+    if foreign := manifest.files.keys() - files:
         raise BundleError(
             f"{directory / MANIFEST} names files that no bundle has: {', '.join(sorted(foreign))}; "
             "it was not written by this version of nextclick"

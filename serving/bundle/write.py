@@ -15,7 +15,7 @@ import safetensors.numpy
 from serving.bundle.contents import Bundle, BundleContents, Vectors
 from serving.bundle.golden import GOLDEN, golden_lists
 from serving.bundle.manifest import BUNDLE_FORMAT, MANIFEST, FileSpec, IndexSpec, Manifest, encode_manifest
-from serving.bundle.read import ENCODER_FILE, INDEX, ITEMS, TENSORS, load_bundle, put_together
+from serving.bundle.read import INDEX, ITEMS, TENSORS, load_bundle, put_together
 from serving.errors import BundleError, WrongUse
 from serving.index import Index
 from serving.settings import MAX_SESSION_LENGTH
@@ -50,13 +50,17 @@ def write_bundle(directory: Path, contents: BundleContents) -> Bundle:
 
 
 def _write_files(directory: Path, contents: BundleContents) -> None:
+    optional = {
+        "input_vectors": contents.input_vectors,
+        "type_vectors": contents.type_vectors,
+        "silence_vectors": contents.silence_vectors,
+    }
     tensors: dict[str, Vectors] = {"vectors": contents.vectors, "popularity": contents.popularity}
-    if contents.input_vectors is not None:
-        tensors["input_vectors"] = contents.input_vectors
+    tensors |= {name: table for name, table in optional.items() if table is not None}
     index = Index.build(contents.vectors, contents.index_factory)
     items = {"item_ids": list(contents.item_ids), "titles": None if contents.titles is None else list(contents.titles)}
     files = {
-        ENCODER_FILE: contents.encoder_onnx,
+        contents.encoder.file: contents.encoder_onnx,
         INDEX: index.serialize(),
         ITEMS: msgspec.json.encode(items),
         TENSORS: safetensors.numpy.save({name: np.ascontiguousarray(t, np.float32) for name, t in tensors.items()}),
@@ -76,6 +80,7 @@ def _write_files(directory: Path, contents: BundleContents) -> None:
 def _manifest(contents: BundleContents, files: Mapping[str, bytes], index_recall: float) -> Manifest:
     return Manifest(
         format=BUNDLE_FORMAT,
+        needs=contents.encoder.needs,
         encoder=contents.encoder,
         index=IndexSpec(factory=contents.index_factory, metric="inner_product", recall_at_10=index_recall),
         item_count=len(contents.item_ids),
@@ -121,6 +126,16 @@ def _check(contents: BundleContents) -> None:
         raise BundleError("item ids must be distinct and not empty")
     if contents.titles is not None and len(contents.titles) != rows - 1:
         raise BundleError(f"{len(contents.titles)} titles for {rows - 1} items; give one for each, or none")
+    if contents.encoder.needs and contents.golden_sessions:
+        raise BundleError(
+            f"a bundle that needs {', '.join(contents.encoder.needs)} gives no lists, so it has no golden sessions"
+        )
+    for name, table in (
+        ("type vectors", contents.type_vectors),
+        ("silence vectors", contents.silence_vectors),
+    ):
+        if table is not None and not np.isfinite(table).all():
+            raise BundleError(f"{name} hold NaN or infinity: training diverged; lower the learning rate")
     for name, table in (("vectors", contents.vectors), ("input vectors", inputs)):
         if not np.isfinite(table).all():
             raise BundleError(f"{name} hold NaN or infinity: training diverged; lower the learning rate")

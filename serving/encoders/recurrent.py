@@ -1,45 +1,34 @@
 """A recurrent encoder in its step form: one step for each event, the state carried from click to click.
 
 The network is an ONNX file with `x [B, input_dim]` and `state [B, state_size]` in, `state_out` and
-`vector [B, dim]` out, all float32; the first state is zeros. It takes vectors of items, not rows, so that an item
-that the network has never seen can be stepped through as soon as it has a vector.
+`vector [B, dim]` out, all float32; the first state is zeros. It takes vectors of events, not rows of items, so that an
+item that the network has never seen can be stepped through as soon as it has a vector.
 
 A reading is a sum of steps and nothing else, so carried and read again, alone and in a batch, padded and not are the
 same bits wherever ONNX Runtime computes a row of a batch like the row alone: tests/serving/test_encoders.py checks it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from serving.encoders.runtime import load_network
-from serving.errors import BundleError
+from serving.encoders.events import Event, EventTables, RowsOf, Vectors
+from serving.encoders.reading import Reading
+from serving.encoders.runtime import check_tensors, load_network
 from serving.session import Carried, Moment, window_start
-
-Vectors = npt.NDArray[np.float32]
-RowsOf = Callable[[Sequence[str]], list[int]]
-"""Rows of those of the items that the catalogue knows, in order."""
-
-
-class Reading(msgspec.Struct, gc=False):
-    """One session's new moments in a batch, in order, and what is carried from the last one (updated in place)."""
-
-    moments: list[Moment]
-    carried: list[Carried]
 
 
 class _Lane(msgspec.Struct, gc=False):
     """The encoder's state, as bytes, from one starting event of a session on.
 
-    `pending` are rows of known items that are still to be stepped through. `vector` came with the state; it is None
+    `pending` are events on known items that are still to be stepped through. `vector` came with the state; it is None
     where the state was carried, or nothing was known yet.
     """
 
     start: int
     state: bytes
-    pending: list[int]
+    pending: list[Event]
     vector: Vectors | None = None
 
 
@@ -48,7 +37,7 @@ class RecurrentEncoder:
 
     Args:
         onnx: the file's bytes.
-        inputs: input vectors of the items, float32 `[N + 1, input_dim]`.
+        tables: the input vectors of events.
         state_size: numbers in a state.
         dim: numbers in a session vector.
         window: the number of events that it reads at most (`serving.session.window_start`).
@@ -59,35 +48,26 @@ class RecurrentEncoder:
 
     """
 
-    def __init__(self, onnx: bytes, inputs: Vectors, *, state_size: int, dim: int, window: int, bundle: str) -> None:
-        self._inputs = inputs
+    def __init__(
+        self, onnx: bytes, tables: EventTables, *, state_size: int, dim: int, window: int, bundle: str
+    ) -> None:
+        self._tables = tables
         self._state_size = state_size
         self._dim = dim
         self._window = window
         self._bundle = bundle
         self._zeros = bytes(4 * state_size)
         self._session = load_network(onnx, "encoder.step.onnx")
-        self._check()
+        check_tensors(
+            self._session,
+            "encoder.step.onnx",
+            {"x": tables.width, "state": state_size, "state_out": state_size, "vector": dim},
+        )
 
-    def _check(self) -> None:
-        expected = {
-            "x": self._inputs.shape[1],
-            "state": self._state_size,
-            "state_out": self._state_size,
-            "vector": self._dim,
-        }
-        found = {
-            tensor.name: tensor.shape[-1] for tensor in (*self._session.get_inputs(), *self._session.get_outputs())
-        }
-        if found != expected:
-            raise BundleError(
-                f"encoder.step.onnx has the tensors (name: width) {found}, the manifest says {expected}; "
-                "export the bundle again"
-            )
-
-    def step(self, rows: Sequence[int], states: Vectors) -> tuple[Vectors, Vectors]:
-        """Step `[B]` rows of items into states `[B, state_size]`; return the new states and the vectors `[B, dim]`."""
-        state_out, vector = self._session.run(("state_out", "vector"), {"x": self._inputs[rows], "state": states})
+    def step(self, events: Sequence[Event], states: Vectors) -> tuple[Vectors, Vectors]:
+        """Step `[B]` events into states `[B, state_size]`; return the new states and the vectors `[B, dim]`."""
+        x = self._tables.vectors(events)
+        state_out, vector = self._session.run(("state_out", "vector"), {"x": x, "state": states})
         return state_out, vector
 
     def encode(self, readings: Sequence[Reading], rows_of: RowsOf) -> tuple[Vectors, list[bool]]:
@@ -141,15 +121,15 @@ class RecurrentEncoder:
         for lane in lanes:
             if lane.start == start:
                 if moment.row:
-                    lane.pending = [moment.row]
+                    lane.pending = [self._tables.newest(moment, start)]
                     return lane
                 if lane.vector is not None:
                     return lane
         # Nothing carried, or an unknown item after a state that came without its vector: read the window again.
-        return _Lane(start, self._zeros, rows_of(moment.since(start)))
+        return _Lane(start, self._zeros, self._tables.known(moment, start, rows_of))
 
     def _run(self, lanes: list[_Lane]) -> None:
-        """Step all lanes through their pending rows, one column of rows a call."""
+        """Step all lanes through their pending events, one column of events a call."""
         size = len(self._zeros)
         for column in range(max([len(lane.pending) for lane in lanes], default=0)):
             batch = [lane for lane in lanes if column < len(lane.pending)]

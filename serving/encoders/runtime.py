@@ -5,6 +5,7 @@ package; from 1.32 on Linux too). No other module imports it: tests/contracts/te
 """
 
 import os
+from collections.abc import Mapping
 
 os.putenv("ORT_DISABLE_TELEMETRY", "1")
 
@@ -28,3 +29,32 @@ def load_network(onnx: bytes, name: str) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen unrelated classes, none with a common base
         raise BundleError(f"{name} cannot be loaded ({error}); export the bundle again") from error
+
+
+def check_tensors(
+    session: onnxruntime.InferenceSession, name: str, widths: Mapping[str, int], ranks: Mapping[str, int] | None = None
+) -> None:
+    """Check what a network takes and gives: its tensors' names and the widths of their last axes.
+
+    `ranks` are the numbers of axes, and the names of tensors that have no fixed width.
+
+    Raises:
+        BundleError: the network, of a file that is called `name`, has other tensors.
+
+    """
+    tensors = (*session.get_inputs(), *session.get_outputs())
+    expected_ranks = ranks or {}
+    found = {tensor.name: tensor.shape[-1] for tensor in tensors if tensor.name in widths}
+    if found != dict(widths) or {tensor.name for tensor in tensors} != {*widths, *expected_ranks}:
+        shown = {tensor.name: tensor.shape[-1] for tensor in tensors}
+        raise BundleError(
+            f"{name} has the tensors (name: width) {shown}, the manifest says {dict(widths)}"
+            + (f" and {', '.join(sorted({*expected_ranks} - {*widths}))}" if {*expected_ranks} - {*widths} else "")
+            + "; export the bundle again"
+        )
+    for tensor in tensors:
+        if len(tensor.shape) != expected_ranks.get(tensor.name, len(tensor.shape)):
+            raise BundleError(
+                f"{name}: {tensor.name} has {len(tensor.shape)} axes, expected {expected_ranks[tensor.name]}; "
+                "export the bundle again"
+            )

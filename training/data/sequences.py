@@ -5,6 +5,7 @@ model is never trained on a context that the stream would not give it.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,6 +18,29 @@ from serving.session import windows
 
 Rows = npt.NDArray[np.int64]
 """Item rows of one session, oldest first; 0 is an unknown item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The events of one session, oldest first: rows of their items (0 is unknown), numbers of their types, times.
+
+    A type's number is its place, from 1, among those that training has seen, 0 for others. Times are milliseconds.
+    """
+
+    rows: Rows
+    types: Rows
+    times: Rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def before(self, event: int) -> "Events":
+        """Return the events before one of them."""
+        return Events(self.rows[:event], self.types[:event], self.times[:event])
+
+    def since(self, event: int) -> "Events":
+        """Return one of the events and all after it."""
+        return Events(self.rows[event:], self.types[event:], self.times[event:])
 
 
 class Window(NamedTuple):
@@ -33,6 +57,31 @@ class Window(NamedTuple):
 def build_catalogue(frame: pl.DataFrame) -> Catalogue:
     """Return the log's items, numbered 1..N in the order in which it first shows them."""
     return Catalogue(frame.get_column("item_id").unique(maintain_order=True).to_list())
+
+
+def event_types(frame: pl.DataFrame) -> list[str]:
+    """Return the log's event types, the most frequent first."""
+    counts = frame.get_column("event_type").value_counts()
+    return counts.sort(["count", "event_type"], descending=[True, False]).get_column("event_type").to_list()
+
+
+def to_events(
+    frame: pl.DataFrame, catalogue: Catalogue, types: Sequence[str], *, keep_unknown: bool = False
+) -> list[Events]:
+    """Return each session's events; sessions in the order of their first click.
+
+    Clicks on unknown items are left out, as an encoder never sees them; `keep_unknown` keeps them as row 0, so that
+    an evaluation can count them.
+    """
+    rows = catalogue.rows(frame.get_column("item_id"))
+    if not keep_unknown:
+        known = rows > 0
+        frame, rows = frame.filter(pl.Series(known, dtype=pl.Boolean)), rows[known]
+    number = {event_type: number for number, event_type in enumerate(types, start=1)}
+    numbers = frame.get_column("event_type").replace_strict(number, default=0, return_dtype=pl.Int64).to_numpy()
+    times = frame.get_column("timestamp_ms").to_numpy()
+    columns = (split_by_session(frame, column) for column in (rows, numbers, times))
+    return [Events(*session) for session in zip(*columns, strict=True)]
 
 
 def to_sequences(frame: pl.DataFrame, catalogue: Catalogue, *, keep_unknown: bool = False) -> list[Rows]:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data.sequences import Rows
+from training.evaluation.cases import Context
 
 Scores = npt.NDArray[np.float64]
 
@@ -20,11 +21,8 @@ class Scorer(Protocol):
 
     name: str
 
-    def scores(self, prefixes: Sequence[Rows]) -> npt.NDArray[np.floating]:
-        """Return `[B, N + 1]`, higher is better, for sessions of item rows, oldest first, 0 where an item is unknown.
-
-        Column 0 is padding and means nothing.
-        """
+    def scores(self, contexts: Sequence[Context]) -> npt.NDArray[np.floating]:
+        """Return `[B, N + 1]`, higher is better; column 0 is padding and means nothing."""
         ...
 
 
@@ -35,9 +33,9 @@ class Popularity:
         self.name = name
         self._counts = _count(np.concatenate([*sequences, np.zeros(0, dtype=np.int64)]), items)
 
-    def scores(self, prefixes: Sequence[Rows]) -> Scores:
-        """Return the counts for each prefix."""
-        return np.broadcast_to(self._counts, (len(prefixes), len(self._counts)))
+    def scores(self, contexts: Sequence[Context]) -> Scores:
+        """Return the counts for each context."""
+        return np.broadcast_to(self._counts, (len(contexts), len(self._counts)))
 
 
 class RecentPopularity(Popularity):
@@ -82,14 +80,14 @@ class SequentialRules:
             first = np.repeat(np.arange(items + 1), np.diff(self._begin))
             self._count /= np.bincount(first, weights=self._count, minlength=items + 1)[first]
 
-    def scores(self, prefixes: Sequence[Rows]) -> Scores:
+    def scores(self, contexts: Sequence[Context]) -> Scores:
         """Return the decayed sums of counts."""
-        scores = np.tile(_TIE * self._popularity, (len(prefixes), 1))
-        looked_up = [rows[rows > 0][::-1][: len(self._weights)] for rows in prefixes]
+        scores = np.tile(_TIE * self._popularity, (len(contexts), 1))
+        looked_up = [context.known[::-1][: len(self._weights)] for context in contexts]
         followers = np.diff(self._begin)
         votes = np.cumsum([followers[rows].sum() for rows in looked_up])
         # On MovieLens a session has 30,000 votes: a few sessions at a time stay in the cache, all would take gigabytes.
-        for group in np.split(np.arange(len(prefixes)), np.flatnonzero(np.diff(votes // _VOTES)) + 1):
+        for group in np.split(np.arange(len(contexts)), np.flatnonzero(np.diff(votes // _VOTES)) + 1):
             scores[group] += self._sum_votes([looked_up[query] for query in group])
         return scores
 

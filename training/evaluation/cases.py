@@ -2,26 +2,43 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.catalogue import Catalogue
-from training.data.sequences import Rows, session_numbers, split_by_session
+from training.data.sequences import Events, session_numbers, to_events
 from training.data.splits import HeldOut, first_clicks
 
 Ints = npt.NDArray[np.int64]
+
+
+class Context(NamedTuple):
+    """What a prediction is made from: the session's events before the click, and when the click came. Milliseconds.
+
+    The time is for models that need it; no stream knows it.
+    """
+
+    events: Events
+    asked_ms: int
+
+    @property
+    def known(self) -> Ints:
+        """Rows of the items that training knows, oldest first."""
+        return self.events.rows[self.events.rows > 0]
 
 
 @dataclass(frozen=True)
 class Cases:
     """The predictions of a protocol, in the time order of the clicks to be predicted.
 
-    `sequences` are whole held-out sessions as item rows, 0 where training does not know the item; case i is event
-    `position[i]` (at least 1) of session `session[i]`, predicted from the events before it.
+    `sequences` are whole held-out sessions, row 0 where training does not know the item; case i is event `position[i]`
+    (at least 1) of session `session[i]`, predicted from the events before it.
     """
 
-    sequences: Sequence[Rows]
+    sequences: Sequence[Events]
     session: Ints
     position: Ints
     click: Ints
@@ -30,22 +47,26 @@ class Cases:
     def __len__(self) -> int:
         return len(self.session)
 
-    @property
+    @cached_property
     def targets(self) -> Ints:
         """The rows to be predicted, `[n]`; 0 is an item that training has not seen, a miss for every model."""
         pairs = zip(self.session, self.position, strict=True)
-        return np.array([self.sequences[session][position] for session, position in pairs], dtype=np.int64)
+        return np.array([self.sequences[session].rows[position] for session, position in pairs], dtype=np.int64)
 
-    @property
+    @cached_property
     def current(self) -> Ints:
         """The rows of the clicks right before, `[n]`, 0 where unknown."""
         pairs = zip(self.session, self.position, strict=True)
-        return np.array([self.sequences[session][position - 1] for session, position in pairs], dtype=np.int64)
+        return np.array([self.sequences[session].rows[position - 1] for session, position in pairs], dtype=np.int64)
 
-    def prefixes(self, begin: int, end: int) -> list[Rows]:
-        """Return the sessions before the clicks of cases `begin` to `end`, oldest first, unknown items as 0."""
+    def contexts(self, begin: int, end: int) -> list[Context]:
+        """Return what cases `begin` to `end` are predicted from."""
         pairs = zip(self.session[begin:end], self.position[begin:end], strict=True)
-        return [self.sequences[session][:position] for session, position in pairs]
+        return [self._context(self.sequences[session], int(position)) for session, position in pairs]
+
+    @staticmethod
+    def _context(session: Events, position: int) -> Context:
+        return Context(session.before(position), int(session.times[position]))
 
     def batches(self, size: int) -> Iterator[slice]:
         """Cut the cases into slices of at most `size`."""
@@ -53,13 +74,13 @@ class Cases:
             yield slice(begin, min(begin + size, len(self)))
 
 
-def build_cases(held_out: HeldOut, catalogue: Catalogue) -> Cases:
-    """Turn held-out clicks into cases, with the items' rows in training's catalogue."""
+def build_cases(held_out: HeldOut, catalogue: Catalogue, event_types: Sequence[str] = ()) -> Cases:
+    """Turn held-out clicks into cases, with the items' rows and the types' numbers that training gave them."""
     frame = held_out.log.frame
-    sequences = split_by_session(frame, catalogue.rows(frame.get_column("item_id")))
+    sequences = to_events(frame, catalogue, event_types, keep_unknown=True)
     session = session_numbers(frame)
     order = np.argsort(session, kind="stable")
-    lengths = np.array([len(rows) for rows in sequences], dtype=np.int64)
+    lengths = np.array([len(events) for events in sequences], dtype=np.int64)
     position = np.empty(len(session), dtype=np.int64)
     position[order] = np.arange(len(session)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     wanted = held_out.targets & ~first_clicks(frame)

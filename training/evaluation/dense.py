@@ -36,14 +36,14 @@ def evaluate_dense(scorer: Scorer, cases: Cases, item_count: int, *, exclude: Ex
     top = np.zeros((len(cases), k), dtype=np.int64)
     targets, current = cases.targets, cases.current
     for part in cases.batches(max(1, _BATCH_SCORES // (item_count + 1))):
-        prefixes = cases.prefixes(part.start, part.stop)
-        scores = np.array(scorer.scores(prefixes))
+        contexts = cases.contexts(part.start, part.stop)
+        scores = np.array(scorer.scores(contexts))
         scores[:, 0] = -np.inf
         if exclude == "current":
-            scores[np.arange(len(prefixes)), current[part]] = -np.inf
+            scores[np.arange(len(contexts)), current[part]] = -np.inf
         elif exclude == "seen":
-            for row, rows in enumerate(prefixes):
-                scores[row, rows] = -np.inf
+            for row, context in enumerate(contexts):
+                scores[row, context.events.rows] = -np.inf
         ranks[part] = pessimistic_ranks(scores, targets[part])
         top[part] = top_rows(scores, k)
     return Evaluated(ranks, top)

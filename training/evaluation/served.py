@@ -1,6 +1,7 @@
 """A bundle's figures: from the very lists that a worker would show, or from dense scores of its own encoder."""
 
 import math
+import struct
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -9,14 +10,14 @@ import numpy.typing as npt
 
 from serving.bundle import Bundle
 from serving.control import Control
-from serving.encoders import Reading
+from serving.encoders import Reading, RecurrentEncoder
 from serving.process import Processed, Sourced, process
 from serving.recommender import Recommender
 from serving.session import Moment, SessionState, join_lines
 from serving.settings import Exclude, ServingSettings
 from training.data.log import ClickLog
-from training.data.sequences import Rows
 from training.data.splits import HeldOut, first_clicks
+from training.evaluation.cases import Context
 from training.evaluation.dense import Evaluated
 
 _BATCH = 256
@@ -72,20 +73,35 @@ class BundleScorer:
         self.name = bundle.manifest.encoder.kind
         self._bundle = bundle
 
-    def scores(self, prefixes: Sequence[Rows]) -> npt.NDArray[np.float32]:
+    def scores(self, contexts: Sequence[Context]) -> npt.NDArray[np.float32]:
         """Return inner products `[B, N + 1]`; popularity where a session's window has no known item."""
-        vectors, found = self._bundle.encoder.encode([_reading(*prefix) for prefix in enumerate(prefixes)], _rows_of)
-        scores = np.empty((len(prefixes), len(self._bundle.vectors)), dtype=np.float32)
+        vectors, found = self._vectors(contexts)
+        scores = np.empty((len(contexts), len(self._bundle.vectors)), dtype=np.float32)
         known = np.array(found, dtype=np.bool_)
         scores[~known] = self._bundle.popularity
         scores[known] = vectors[known] @ self._bundle.vectors.T
         return scores
 
+    def _vectors(self, contexts: Sequence[Context]) -> tuple[npt.NDArray[np.float32], Sequence[bool]]:
+        readings = [Reading([self._moment(at, context)], []) for at, context in enumerate(contexts)]
+        encoder = self._bundle.encoder
+        if isinstance(encoder, RecurrentEncoder):
+            return encoder.encode(readings, _rows_of)
+        return encoder.encode(readings, _rows_of, asked_ms=[context.asked_ms for context in contexts])
 
-def _reading(at: int, rows: Rows) -> Reading:
-    """Return a session's last moment; the "item ids" of its column are rows."""
-    return Reading([Moment(at, int(rows[-1]), len(rows), join_lines(map(str, rows.tolist())))], [])
+    def _moment(self, at: int, context: Context) -> Moment:
+        """Return a session's last moment; the "item ids" of its column are rows."""
+        rows, numbers, times = (column.tolist() for column in (context.events.rows, context.events.types, context.events.times))
+        names = ("", *self._bundle.manifest.encoder.event_types)
+        return Moment(
+            at,
+            rows[-1],
+            len(rows),
+            join_lines(map(str, rows)),
+            join_lines(names[number] for number in numbers),
+            struct.pack(f"<{len(times)}q", *times),
+        )
 
 
 def _rows_of(item_ids: Sequence[str]) -> list[int]:
-    return [row for row in map(int, item_ids) if row]
+    return list(map(int, item_ids))

@@ -5,12 +5,41 @@ Shape suffixes, this file only:
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from serving.encoders import TimeOf
+from serving.encoders.events import SILENCES
+from training.batches import Sessions
+from training.checks import above, at_least, share
 from training.models.items import ItemTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """What all encoders have in common."""
+
+    dim: int = 100
+    """Width of item vectors and session vectors, D."""
+    dropout: float = 0.3
+    """Share of values that training sets to zero, where the encoder says."""
+    tied: bool = True
+    """One table for the items read and the items scored."""
+    temperature: float | None = 0.07
+    """Scores are cosines divided by this; None leaves plain inner products."""
+    event_types: bool = False
+    """Read each event's type beside its item."""
+    silences: bool = False
+    """Read the silence before each event beside its item; the data must have times."""
+
+    def __post_init__(self) -> None:
+        at_least(1, dim=self.dim)
+        share(dropout=self.dropout)
+        if self.temperature is not None:
+            above(0, temperature=self.temperature)
 
 
 class SessionEncoder(nn.Module, ABC):
@@ -18,35 +47,78 @@ class SessionEncoder(nn.Module, ABC):
 
     A session's next item is the one whose vector has the largest inner product with the session vector; the loss
     multiplies that product by `scale`, which is no part of the exported vectors.
+
+    Args:
+        items: size of the catalogue, without padding.
+        config: the encoder's.
+        event_types: how many types the data know.
+        std: standard deviation of the item table's first values; None: such that vectors have length 1.
+
     """
 
     kind: ClassVar[str]
     """Name in a manifest and on the command line."""
-    form: ClassVar[str]
-    """How it is exported: "step" (one event a call, the state carried) or "window"."""
+    form: ClassVar[Literal["step", "window"]]
+    """How it is exported: one event a call, the state carried; or the last events anew at each click."""
 
-    items: ItemTable
-    scale: float
-    dim: int
-    """Width of session vectors and item vectors."""
-    input_dim: int
-    """Width of what it reads for each item."""
-    state_size: int
+    time_of: TimeOf = "none"
+    """Whether it looks at the events' ages, and from which moment on."""
+    state_size: int = 0
     """Numbers in a carried state."""
 
-    @abstractmethod
-    def forward(self, items_BL: Tensor, lengths_B: Tensor) -> Tensor:
+    def __init__(self, items: int, config: EncoderConfig, event_types: int = 0, std: float | None = None) -> None:
+        super().__init__()
+        cosine = config.temperature is not None
+        self.items = ItemTable(items, dim=config.dim, tied=config.tied, unit_norm=cosine, std=std)
+        self.scale = 1.0 if config.temperature is None else 1.0 / config.temperature
+        self.dim = self.input_dim = config.dim
+        self.types = _vectors(event_types + 1, config.dim) if config.event_types else None
+        self.silences = _vectors(SILENCES, config.dim) if config.silences else None
+
+    @property
+    def timed(self) -> bool:
+        """Tell whether it needs the times of events."""
+        return self.silences is not None or self.time_of != "none"
+
+    def forward(self, sessions: Sessions) -> Tensor:
         """Return the session vector after each event, `[B, L, D]`; past a session's end its values mean nothing.
 
-        `items_BL` is int64 item rows, 0 = padding; `lengths_B` is int64, each at least 1. Position i depends on
-        positions 0 to i alone.
+        Position i depends on positions 0 to i alone (and, where `time_of` is "query", on the time of event i + 1).
+        """
+        return self.vectors(self.read(sessions), sessions.ages)
+
+    @abstractmethod
+    def vectors(self, x_BLD: Tensor, ages_BLL: Tensor | None) -> Tensor:
+        """Return the session vector after each event, `[B, L, D]`, from the events' input vectors."""
+
+    @abstractmethod
+    def exported(self) -> nn.Module:
+        """Return the form that is exported, sharing these weights; dropout is not part of it.
+
+        "step" takes `x [B, input_dim]` (input vectors of one event each) and `state [B, state_size]`, zeros at a
+        session's start, and returns `state_out [B, state_size]` and `vector [B, D]`, all float32.
+
+        "window" takes `x [B, L, input_dim]` and `last [B]`, int64, the place of each session's newest event (and
+        `ages [B, L, L]`, int64, where `time_of` is not "none"), and returns `vector [B, D]`.
         """
 
-    def session_vectors(self, items_BL: Tensor, lengths_B: Tensor) -> Tensor:
-        """Return the vector of each whole session, `[B, D]`; arguments as for `forward`."""
-        vectors_BLD: Tensor = self(items_BL, lengths_B)
-        rows_B = torch.arange(len(lengths_B), device=lengths_B.device)
-        return vectors_BLD[rows_B, lengths_B - 1]
+    def read(self, sessions: Sessions) -> Tensor:
+        """Return the input vectors of events, `[B, L, D]`: those of their items, types and silences, summed in order.
+
+        In the order in which `serving.encoders.events` sums them, for other sums would be other bits.
+        """
+        x_BLD = self.items.read(sessions.items)
+        if self.types is not None:
+            x_BLD = x_BLD + self.types(sessions.types)
+        if self.silences is not None:
+            x_BLD = x_BLD + self.silences(sessions.silences)
+        return x_BLD
+
+    def session_vectors(self, sessions: Sessions) -> Tensor:
+        """Return the vector of each whole session, `[B, D]`."""
+        vectors_BLD: Tensor = self(sessions)
+        rows_B = torch.arange(len(sessions.lengths), device=vectors_BLD.device)
+        return vectors_BLD[rows_B, sessions.lengths - 1]
 
     def score_vectors(self, rows: Tensor) -> Tensor:
         """Return the vectors of some items, `[..., D]`, for int64 rows of any shape."""
@@ -60,10 +132,9 @@ class SessionEncoder(nn.Module, ABC):
         """Return what the encoder reads for each item, `[V, input_dim]`, or None where that is `item_vectors()`."""
         return None if self.items.tied else self.items.input_vectors()
 
-    @abstractmethod
-    def step_module(self) -> nn.Module:
-        """Return the step form, sharing these weights; dropout is not part of it.
 
-        It takes `x [B, input_dim]` (input vectors of one item each) and `state [B, state_size]`, zeros at a session's
-        start, and returns `state_out [B, state_size]` and `vector [B, D]`, all float32.
-        """
+def _vectors(count: int, dim: int) -> nn.Embedding:
+    """Return a table of vectors to be added to those of items, zeros at first: what is not learnt changes nothing."""
+    table = nn.Embedding(count, dim)
+    nn.init.zeros_(table.weight.detach())
+    return table

@@ -28,7 +28,7 @@ class GRU(Recurrent):
     network_type = nn.GRU
     states_per_layer = 1
 
-    def step_module(self) -> nn.Module:
+    def exported(self) -> nn.Module:
         """Return the step form; its state is the hidden states of all layers, one after the other."""
         return _Step(self)
 

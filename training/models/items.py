@@ -23,19 +23,20 @@ class ItemTable(nn.Module):
         tied: one table for both uses, half the memory; GRU4Rec's authors found it best on all six of their data sets.
         unit_norm: vectors of length 1, so that an inner product with a session vector of length 1 is a cosine, which
             takes an item's popularity out of its length (NISER, https://arxiv.org/abs/1909.04276).
+        std: standard deviation of the first values; None: such that vectors have a length of about 1.
 
     """
 
-    def __init__(self, items: int, *, dim: int, tied: bool, unit_norm: bool) -> None:
+    def __init__(self, items: int, *, dim: int, tied: bool, unit_norm: bool, std: float | None = None) -> None:
         super().__init__()
         self.unit_norm = unit_norm
+        self._std = dim**-0.5 if std is None else std
         self.output = self._table(items, dim)
         self.input = None if tied else self._table(items, dim)
 
-    @staticmethod
-    def _table(items: int, dim: int) -> nn.Embedding:
+    def _table(self, items: int, dim: int) -> nn.Embedding:
         table = nn.Embedding(items + 1, dim, padding_idx=0)
-        nn.init.normal_(table.weight[1:].detach(), std=dim**-0.5)
+        nn.init.normal_(table.weight[1:].detach(), std=self._std)
         return table
 
     @property

@@ -28,7 +28,7 @@ class LSTM(Recurrent):
     network_type = nn.LSTM
     states_per_layer = 2
 
-    def step_module(self) -> nn.Module:
+    def exported(self) -> nn.Module:
         """Return the step form; its state is the hidden states of all layers, then their cell states."""
         return _Step(self)
 

@@ -9,38 +9,28 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from training.checks import above, at_least, share
-from training.models.encoder import SessionEncoder
-from training.models.items import ItemTable, unit
+from training.checks import at_least
+from training.models.encoder import EncoderConfig, SessionEncoder
+from training.models.items import unit
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecurrentConfig:
-    """Size and regularisation of a `Recurrent` encoder."""
+class RecurrentConfig(EncoderConfig):
+    """Size and regularisation of a `Recurrent` encoder: dropout falls on inputs and on the last hidden states."""
 
-    dim: int = 100
-    """Width of item vectors and session vectors, D."""
     hidden: int = 100
     """Width of the hidden state, H, of each layer."""
     layers: int = 1
-    dropout: float = 0.3
-    """Share of the inputs, and of the last layer's hidden states, that training sets to zero."""
-    tied: bool = True
-    """One table for the items read and the items scored."""
-    temperature: float | None = 0.07
-    """Scores are cosines divided by this; None leaves plain inner products."""
 
     def __post_init__(self) -> None:
-        at_least(1, dim=self.dim, hidden=self.hidden, layers=self.layers)
-        share(dropout=self.dropout)
-        if self.temperature is not None:
-            above(0, temperature=self.temperature)
+        super().__post_init__()
+        at_least(1, hidden=self.hidden, layers=self.layers)
 
 
 class Recurrent(SessionEncoder):
     """Item vectors in, a recurrent network, and a projection from its hidden states to the items' width.
 
-    `items` is the size of the catalogue, without padding. A subclass names the network, and writes its step.
+    A subclass names the network, and writes its step.
     """
 
     form = "step"
@@ -48,12 +38,8 @@ class Recurrent(SessionEncoder):
     states_per_layer: ClassVar[int]
     """Vectors of width H that a layer carries."""
 
-    def __init__(self, items: int, config: RecurrentConfig) -> None:
-        super().__init__()
-        cosine = config.temperature is not None
-        self.items = ItemTable(items, dim=config.dim, tied=config.tied, unit_norm=cosine)
-        self.scale = 1.0 if config.temperature is None else 1.0 / config.temperature
-        self.dim = self.input_dim = config.dim
+    def __init__(self, items: int, config: RecurrentConfig, event_types: int = 0) -> None:
+        super().__init__(items, config, event_types)
         self.state_size = self.states_per_layer * config.layers * config.hidden
         # Under the encoder's own name, which checkpoints and exported files show.
         self.add_module(self.kind, self.network_type(config.dim, config.hidden, config.layers, batch_first=True))
@@ -65,10 +51,10 @@ class Recurrent(SessionEncoder):
         """The recurrent network."""
         return self.get_submodule(self.kind)
 
-    def forward(self, items_BL: Tensor, lengths_B: Tensor) -> Tensor:
-        """Return the session vector after each event, `[B, L, D]` (see `SessionEncoder.forward`)."""
+    def vectors(self, x_BLD: Tensor, ages_BLL: Tensor | None) -> Tensor:
+        """Return the session vector after each event, `[B, L, D]` (see `SessionEncoder.vectors`)."""
         # The network is causal, so padding on the right cannot reach a real event's state: lengths are not needed.
-        hidden_BLH, _ = self.network(self.dropout(self.items.read(items_BL)))
+        hidden_BLH, _ = self.network(self.dropout(x_BLD))
         return self.vector(self.dropout(hidden_BLH))
 
     def vector(self, hidden: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from training.checks import at_least
 from training.data.clean import Preparation
 from training.loop import LoopConfig
 from training.losses import LossConfig
-from training.models import EncoderConfig, kind_of
+from training.models import AnyConfig, kind_of
 from training.optimizer import OptimizerConfig
 
 
@@ -21,7 +21,7 @@ class Recipe:
     """What is kept away for tests, and by the same rule for validation (`training.data.splits`)."""
     preparation: Preparation = field(default_factory=Preparation)
     """How clicks become sessions."""
-    model: EncoderConfig
+    model: AnyConfig
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
