@@ -17,6 +17,13 @@ def above(minimum: float, **values: float) -> None:
             raise WrongUse(f"{name} must be above {minimum}, not {value}")
 
 
+def at_most(maximum: float, **values: float) -> None:
+    """Refuse a value above the maximum."""
+    for name, value in values.items():
+        if not value <= maximum:
+            raise WrongUse(f"{name} must be at most {maximum}, not {value}")
+
+
 def share(**values: float) -> None:
     """Refuse a value that is no share: 0 and above, below 1."""
     for name, value in values.items():

@@ -7,15 +7,16 @@ import numpy as np
 
 from deploy.demo.scoreboard import K
 from serving.settings import Exclude
+from training.counters import fit_popularity, fit_sequential_rules
 from training.data.clean import Preparation
 from training.data.dataset import read_test, read_training
 from training.data.generator import generate
 from training.data.readers import ReadOptions
-from training.data.sequences import build_catalogue, to_sequences
+from training.data.sequences import build_catalogue, popularity, to_sequences
 from training.data.splits import HeldOut, Protocol, Training, split
-from training.evaluation.baselines import Popularity, Scorer, SequentialRules
 from training.evaluation.cases import build_cases
 from training.evaluation.dense import evaluate_dense
+from training.evaluation.scorers import CounterScorer, Scorer
 
 SHOP_SESSIONS = 18_000
 SHOP_ITEMS = 1_000
@@ -58,12 +59,13 @@ def rivals(data: DemoData, exclude: Exclude) -> dict[str, frozenset[str]]:
     frame = data.training.clicks.frame
     catalogue = build_catalogue(frame)
     sequences, items = to_sequences(frame, catalogue), len(catalogue)
+    counts = popularity(sequences, items)
     cases = build_cases(data.replay, catalogue)
     frame_ids = [click.event_id for click in data.replay.log.clicks()]
     event_ids = np.array(frame_ids)[~data.replay.log.frame.get_column("session_id").is_first_distinct().to_numpy()]
     scorers: dict[str, Scorer] = {
-        "popular": Popularity(sequences, items),
-        "sr": SequentialRules(sequences, items),
+        "popular": CounterScorer("popularity", fit_popularity(sequences, items), counts),
+        "sr": CounterScorer("sequential rules", fit_sequential_rules(sequences, items), counts),
     }
     hits = {}
     for name, scorer in scorers.items():

@@ -11,11 +11,12 @@ from serving.errors import WrongUse
 from tests.training.conftest import as_rows
 from training.batches import cut_windows
 from training.checkpoint import load_checkpoint
-from training.data.sequences import Rows
+from training.counters import fit_popularity
+from training.data.sequences import Rows, popularity
 from training.errors import TrainingError
-from training.evaluation.baselines import Popularity
 from training.evaluation.cases import Cases
 from training.evaluation.dense import evaluate_dense
+from training.evaluation.scorers import CounterScorer
 from training.loop import LoopConfig, Progress, Report, Trainer
 from training.losses import Loss, LossConfig
 from training.models import EncoderConfig, GRUConfig, LSTMConfig, SessionEncoder, build_encoder
@@ -76,12 +77,13 @@ def _equal(one: SessionEncoder, other: SessionEncoder) -> bool:
 def test_a_known_structure_is_learnt(model: EncoderConfig, negatives: int) -> None:
     progress = _trainer(model, loss=LossConfig(negatives=negatives), epochs=12).run()
     losses = [epoch.loss for epoch in progress.epochs]
-    popular = evaluate_dense(Popularity(TRAIN, ITEMS), VALID, ITEMS, exclude="none", k=20).ranks
+    popular = CounterScorer("popularity", fit_popularity(TRAIN, ITEMS), popularity(TRAIN, ITEMS))
+    by_popularity = evaluate_dense(popular, VALID, ITEMS, exclude="none", k=20).ranks
     best = progress.best()
     assert best is not None
     assert losses[-1] < losses[0] / 2
     # Five clicks show the stride, so nearly every next item can be known; popularity says nothing here.
-    assert best.validation["mrr@20"] > 0.9 > 3 * float(np.mean(1 / popular))
+    assert best.validation["mrr@20"] > 0.9 > 3 * float(np.mean(1 / by_popularity))
 
 
 def test_sgd_learns_too() -> None:

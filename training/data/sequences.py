@@ -107,6 +107,12 @@ def split_by_session(frame: pl.DataFrame, values: npt.NDArray[np.int64]) -> list
     return np.split(values[order], borders)
 
 
+def session_ends(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """Return when each session had its last click, UTC epoch milliseconds, in the order of their first clicks."""
+    times = split_by_session(frame, frame.get_column("timestamp_ms").to_numpy())
+    return np.array([session[-1] for session in times], dtype=np.int64)
+
+
 def session_numbers(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
     """Return each click's session as a number 0, 1, 2, ..., in the order in which the frame first shows them."""
     if frame.height == 0:

@@ -1,1 +1,1 @@
-"""Ranking quality over the full catalogue: protocols, baselines, dense and served figures, one table."""
+"""Ranking quality over the full catalogue: protocols, scorers, dense and served figures, one table."""

@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from serving.ranks import Ranks
 from serving.settings import Exclude
-from training.evaluation.baselines import Scorer
 from training.evaluation.cases import Cases, Ints
+from training.evaluation.scorers import Scorer
 
 # One batch's scores stay near 64 MB, whatever the catalogue's size.
 _BATCH_SCORES = 8_000_000

@@ -16,9 +16,9 @@ from training.data.dataset import read_description, read_test, read_training
 from training.data.readers import ReadOptions
 from training.data.sequences import Rows, to_sequences
 from training.data.splits import HeldOut, Protocol, Training, without_unknown
-from training.evaluation.baselines import fit_baselines
 from training.evaluation.cases import Cases, build_cases
 from training.evaluation.dense import Evaluated, evaluate_dense
+from training.evaluation.scorers import fit_baselines
 from training.evaluation.served import BundleScorer, evaluate_served
 
 Unknown = Literal["miss", "drop"]

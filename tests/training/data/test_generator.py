@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 
 from serving.errors import WrongUse
+from training.counters import fit_popularity, fit_sequential_rules
 from training.data.clean import sessionise
 from training.data.generator import EVENT_SHARES, FIDELITY, FOLLOWERS, MAX_LENGTH, MEAN_LENGTH, build_shop, generate
 from training.data.readers import read_log
-from training.data.sequences import build_catalogue, session_numbers, to_sequences
+from training.data.sequences import build_catalogue, popularity, session_numbers, to_sequences
 from training.data.splits import last_share
 from training.data.writers import write_log
-from training.evaluation.baselines import Popularity, Scores, SequentialRules
 from training.evaluation.cases import build_cases
 from training.evaluation.dense import evaluate_dense
+from training.evaluation.scorers import CounterScorer
 
 SESSIONS, ITEMS, SEED = 6000, 400, 3
 
@@ -91,7 +92,7 @@ def test_who_reads_the_whole_session_beats_counting_and_counting_beats_popularit
     class Truth:
         name = "truth"
 
-        def scores(self, prefixes: list[np.ndarray]) -> Scores:
+        def scores(self, prefixes: list[np.ndarray]) -> np.ndarray:
             known = shop.next_item([places[rows[rows > 0] - 1] for rows in prefixes])[:, places]
             return np.column_stack([np.zeros(len(prefixes)), known])
 
@@ -99,8 +100,9 @@ def test_who_reads_the_whole_session_beats_counting_and_counting_beats_popularit
         found = evaluate_dense(scorer, cases, len(catalogue), exclude="current", k=20)  # type: ignore[arg-type]
         return float(((found.ranks >= 1) & (found.ranks <= 20)).mean())
 
-    popular = hit_rate(Popularity(sequences, len(catalogue)))
-    counted = hit_rate(SequentialRules(sequences, len(catalogue)))
+    counts = popularity(sequences, len(catalogue))
+    popular = hit_rate(CounterScorer("popularity", fit_popularity(sequences, len(catalogue)), counts))
+    counted = hit_rate(CounterScorer("rules", fit_sequential_rules(sequences, len(catalogue)), counts))
     best = hit_rate(Truth())
     # measured: 0.128, 0.581, 0.826
     assert popular < 0.2

@@ -10,6 +10,7 @@ from training.data.sequences import (
     Window,
     build_catalogue,
     popularity,
+    session_ends,
     to_sequences,
     training_windows,
 )
@@ -36,6 +37,7 @@ def test_sessions_come_in_the_order_of_their_first_click_oldest_item_first() -> 
     sequences = to_sequences(clicks, build_catalogue(clicks))
     assert as_lists(sequences) == [[1, 3, 2], [2, 1]]
     assert all(rows.dtype == np.int64 for rows in sequences)
+    assert session_ends(clicks).tolist() == [4, 3]
 
 
 def test_unknown_items_are_left_out_or_kept_as_row_zero() -> None:

@@ -1,0 +1,59 @@
+"""What an evaluation asks for scores: bundles, networks, and counters, which any encoder has to beat."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.counters import Counter
+from training.counters import MARKOV, fit_popularity, fit_sequential_rules
+from training.data.sequences import Rows, popularity
+from training.evaluation.cases import Context
+
+# A baseline of recent clicks: the latest tenth of training.
+_RECENT = 0.1
+
+
+class Scorer(Protocol):
+    """Anything that scores the catalogue for sessions: a baseline, a bundle, a network."""
+
+    name: str
+
+    def scores(self, contexts: Sequence[Context]) -> npt.NDArray[np.floating]:
+        """Return `[B, N + 1]`, higher is better; column 0 is padding and means nothing."""
+        ...
+
+
+class CounterScorer:
+    """A counter's votes, over the whole catalogue: what it cannot tell apart stands in the order of popularity.
+
+    Args:
+        name: what reports call it.
+        counter: the fitted model.
+        popularity: clicks in training, `[N + 1]`.
+
+    """
+
+    def __init__(self, name: str, counter: Counter, popularity: npt.NDArray[np.floating]) -> None:
+        self.name = name
+        self._counter = counter
+        self._share = popularity / max(float(popularity.max()), 1.0)
+
+    def scores(self, contexts: Sequence[Context]) -> npt.NDArray[np.float64]:
+        """Return the votes where there are any, and -1 to 0 by popularity where there are none."""
+        votes = self._counter.score([context.known for context in contexts]).dense(len(self._share) - 1).astype(np.float64)
+        # Equal votes are parted by less than the last digit of a float32, so no others are exchanged.
+        return np.where(votes > 0, votes * (1 + 1e-9 * self._share), self._share - 1)
+
+
+def fit_baselines(clicks: Rows, sequences: Sequence[Rows], items: int) -> list[Scorer]:
+    """Fit the baselines of a report on training clicks: `clicks` in time order, `sequences` the same by session."""
+    counts = popularity(sequences, items)
+    latest = clicks[len(clicks) - max(1, round(_RECENT * len(clicks))) :]
+    return [
+        CounterScorer("popularity", fit_popularity(sequences, items), counts),
+        CounterScorer("recent popularity", fit_popularity([latest], items), popularity([latest], items)),
+        CounterScorer("last-item Markov", fit_sequential_rules(sequences, items, MARKOV), counts),
+        CounterScorer("sequential rules", fit_sequential_rules(sequences, items), counts),
+    ]
