@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from serving.events import Recommendation, decode_recommendation
+from serving.recommender import MODEL_SOURCES
 from stream.clients import topic_reader
 from stream.settings import KafkaSettings
 
@@ -54,5 +55,5 @@ def as_line(found: Watched, title_of: Callable[[str], str], top: int) -> str:
     """Return a list as one line: the time it was made, its session, and its first items."""
     time = datetime.fromtimestamp(found.timestamp_ms / 1000).strftime("%H:%M:%S.%f")[:-3]
     items = " · ".join(title_of(item.item_id) for item in found.recommendation.items[:top])
-    fallback = "" if found.recommendation.source == "encoder" else f"({found.recommendation.source}) "
+    fallback = "" if found.recommendation.source in MODEL_SOURCES else f"({found.recommendation.source}) "
     return f"{time}  {found.recommendation.session_id}  {fallback}{items}"

@@ -83,8 +83,8 @@ class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True):
     source: Annotated[
         str,
         msgspec.Meta(
-            description="`encoder`; `popularity` where no item of the session is known; `shed`: what is popular, made "
-            "without the encoder's vector under overload."
+            description="`encoder`, `counters`, or `blend` of both, as the bundle has them; `popularity` where no item "
+            "of the session is known; `shed`: what is popular, made without looking at the session under overload."
         ),
     ]
     items: list[RecommendedItem]

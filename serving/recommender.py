@@ -14,7 +14,10 @@ from serving.session import Moment, as_line, join_lines
 from serving.settings import ServingSettings
 
 if TYPE_CHECKING:
-    from serving.bundle import Bundle
+    from serving.bundle import Bundle, Manifest
+
+MODEL_SOURCES = frozenset({"encoder", "counters", "blend"})
+"""What lists say of where they come from when their session was looked at."""
 
 # A reason looks at this many of the session's latest known items.
 REASON_ITEMS = 10
@@ -58,18 +61,17 @@ class Recommender:
                 f"bundle {bundle.id} needs {', '.join(bundle.manifest.needs)}, which no stream knows when it makes a "
                 "list: it is for comparisons only; train one with model.time_of=last"
             )
-        window = bundle.manifest.encoder.window
-        if window > settings.session_length:
+        if bundle.window > settings.session_length:
             raise WrongUse(
-                f"bundle {bundle.id} reads the last {window} events of a session, session_length keeps "
-                f"{settings.session_length}: set serving.session_length to {window} or more"
+                f"bundle {bundle.id} reads the last {bundle.window} events of a session, session_length keeps "
+                f"{settings.session_length}: set serving.session_length to {bundle.window} or more"
             )
         self.bundle = bundle
         self.settings = settings
         # The same k for every query: an approximate index may look at other neighbours for another k.
         excluded = {"none": 0, "current": 1, "seen": settings.session_length}[settings.exclude]
         self._k = min(settings.list_size + excluded, len(bundle.catalogue))
-        self._writer = ListWriter(bundle.catalogue.item_ids)
+        self._writer = ListWriter(bundle.catalogue.item_ids, source_of(bundle.manifest))
         self._top = bundle.popular_rows[: self._k].tolist()
         shares = bundle.popularity[self._top] / max(float(bundle.popularity.sum()), 1.0)
         self._shares: list[float] = _rounded(shares).tolist()
@@ -98,7 +100,7 @@ class Recommender:
         return [self._popular(moment, "shed") for moment in moments]
 
     def _encoded(self, moments: Sequence[Moment], vectors: Vectors) -> list[RankedList]:
-        scores, rows = self.bundle.index.search(vectors, self._k)
+        scores, rows = self.bundle.retrieval.search(moments, vectors, self._k)
         keep = self._kept(moments, rows)
         # What is kept moves to the front, in its order.
         places = np.argsort(~keep, axis=1, kind="stable")[:, : self.settings.list_size]
@@ -133,6 +135,8 @@ class Recommender:
         All products have one shape, so that none depends on how many items a session has or which is beside it.
         """
         latest = np.array([self._latest(moment) for moment in moments])
+        if self.bundle.vectors is None:
+            return np.broadcast_to(latest[:, :1], rows.shape)
         items, seen = self.bundle.vectors.take(rows, axis=0), self.bundle.vectors.take(latest, axis=0)
         nearest = np.matmul(items, seen.transpose(0, 2, 1)).argmax(axis=2)
         found: Rows = latest[np.arange(len(moments))[:, None], nearest]
@@ -170,10 +174,12 @@ class ListWriter:
 
     Args:
         item_ids: by row.
+        source: what made the lists.
 
     """
 
-    def __init__(self, item_ids: Sequence[str]) -> None:
+    def __init__(self, item_ids: Sequence[str], source: str) -> None:
+        self._source = source
         self._texts = self._lines = item_ids
         # Hardly an id needs an escape. To ask a million ids one by one would take a second at every start.
         if _ESCAPED.search("".join(item_ids)):
@@ -189,7 +195,7 @@ class ListWriter:
         parts[1::3] = _json.encode(scores)[1:-1].decode().split(",")[:size]
         parts[2::3] = map(self._texts.__getitem__, because)
         items = self._form(size) % tuple(parts)
-        return RankedList("encoder", msgspec.Raw(items.encode()), "\n".join(map(self._lines.__getitem__, rows)))
+        return RankedList(self._source, msgspec.Raw(items.encode()), "\n".join(map(self._lines.__getitem__, rows)))
 
     def _form(self, size: int) -> str:
         form = self._forms.get(size)
@@ -197,6 +203,13 @@ class ListWriter:
             item = '{"item_id":"%s","score":%s,"reason":{"kind":"session","item_ids":["%s"]}}'
             form = self._forms[size] = f"[{','.join([item] * size)}]"
         return form
+
+
+def source_of(manifest: "Manifest") -> str:
+    """Return what a bundle's lists say of where they come from: `encoder`, `counters`, or `blend` of both."""
+    if not manifest.counters:
+        return "encoder"
+    return "counters" if manifest.encoder is None else "blend"
 
 
 def _json_text(text: str) -> str:

@@ -1,7 +1,7 @@
 """Retrieval: from a session to the items nearest to it, by its vector, by what counters say of it, or by both.
 
-A blend is log-linear: the weighted sum of the logarithms of what its sides give an item. The candidates are the union of
-every side's best. The encoder's side of a candidate is its log-probability, a softmax over the encoder's own
+A blend is log-linear: the weighted sum of the logarithms of what its sides give an item. The candidates are the union
+of every side's best. The encoder's side of a candidate is its log-probability, a softmax over the encoder's own
 candidates; where only a counter found the item, its inner product is computed, so the encoder lacks none. A counter's
 side is log(share + floor), where the share is the item's part of all the votes that the counter gave the session: what
 a counter lacks has the logarithm of the floor. Weights and floors are the manifest's, fitted on validation sessions

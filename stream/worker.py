@@ -127,7 +127,7 @@ class _Worker:
         assert self._settings.worker.bundle is not None
         bundle = load_bundle(self._settings.worker.bundle)
         recipe = str(bundle.manifest.recipe.get("name", ""))
-        self._metrics.bundle.labels(bundle.id, bundle.manifest.encoder.kind, recipe).set(1)
+        self._metrics.bundle.labels(bundle.id, bundle.manifest.model, recipe).set(1)
         LOG.info("bundle loaded bundle=%s items=%d directory=%s", bundle.id, len(bundle.catalogue), bundle.directory)
         return Recommender(bundle, self._settings.serving)
 

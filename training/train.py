@@ -1,50 +1,42 @@
 """From a recipe and a click log to a bundle."""
 
-import functools
-import importlib.metadata
-import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from serving.bundle import Bundle, BundleContents, EncoderSpec, write_bundle
-from serving.catalogue import Catalogue
+from serving.bundle import Bundle, write_bundle
 from serving.errors import WrongUse
 from serving.index import check_factory
-from training.batches import Windows, cut_windows
+from training.batches import cut_windows
 from training.checkpoint import CHECKPOINT, load_checkpoint
+from training.contents import blend_of, bundle_contents, encoder_part, fit_counters
 from training.curve import write_curve
 from training.data.dataset import describe
-from training.data.log import ClickLog
-from training.data.sequences import Events, build_catalogue, event_types, popularity, to_events
 from training.data.splits import Training, parse_protocol
 from training.determinism import deterministic, seeded
 from training.errors import DataError
-from training.evaluation.cases import build_cases
-from training.export import check_parity, export_encoder, table_of
 from training.loop import MONITORED_AT, Progress, Report, Trainer
 from training.losses import Loss
-from training.models import SessionEncoder, build_encoder
+from training.models import AnyConfig, SessionEncoder, build_encoder
+from training.prepared import Prepared, prepare_training
 from training.recipes.recipe import Recipe
 from training.validation import EncoderScorer, validation_figures
 
-PARITY_SESSIONS = 1000
-GOLDEN_SESSIONS = 8
+# What a checkpoint may differ in from the training that goes on from it: it decides no weight of the encoder.
+_INDECISIVE = frozenset({"index", "counters", "blend"})
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training gave."""
+    """What a training gave; `progress` and `encoder` are None where the recipe has counters alone."""
 
     bundle: Bundle
-    progress: Progress
-    encoder: SessionEncoder
+    progress: Progress | None
+    encoder: SessionEncoder | None
     """The network that was exported, with its best weights."""
 
 
@@ -82,27 +74,35 @@ def train_bundle(
 
     """
     check_free(out, resume)
-    clicks = training.clicks
-    catalogue = build_catalogue(clicks.frame)
-    types = event_types(clicks.frame)
-    sessions = to_events(clicks.frame, catalogue, types)
-    windows = cut_windows(sessions, recipe.window)
-    if windows.targets == 0:
-        raise DataError(f"{clicks.name} has no session of two clicks to learn from; check how its sessions are named")
-    check_factory(recipe.index, len(catalogue), recipe.model.dim)
-    trainer = replace(
-        _trainer(recipe, training, catalogue, types, sessions, windows, seed),
-        checkpoints=checkpoints_of(out),
-        max_seconds=max_seconds,
-        report=report,
+    data = prepare_training(training)
+    trainer, encoder, metrics = None, None, {}
+    if recipe.model is not None:
+        trainer = replace(
+            _trainer(recipe, recipe.model, data, seed),
+            checkpoints=checkpoints_of(out),
+            max_seconds=max_seconds,
+            report=report,
+        )
+        if resume:
+            trainer.resume(load_checkpoint(checkpoints_of(out), trainer.identity))
+        trainer.run()
+        encoder = encoder_part(trainer.encoder, recipe, data)
+        metrics["validation"] = _validation(recipe, data, trainer.progress)
+    counters = fit_counters(recipe, data)
+    weights = None
+    if counters:
+        fitted = blend_of(recipe, data, encoder, counters)
+        weights = fitted.weights
+        metrics["blend"] = {"exclude": recipe.exclude, "cases": fitted.cases, **fitted.figures}
+    described = describe(training, parse_protocol(recipe.protocol), recipe.preparation)
+    contents = bundle_contents(
+        recipe, data, encoder, counters, weights, seed=seed, described=described, metrics=metrics
     )
-    if resume:
-        trainer.resume(load_checkpoint(checkpoints_of(out), trainer.identity))
-    progress = trainer.run()
-    contents = _contents(recipe, training, catalogue, types, sessions, trainer.encoder, progress, seed)
     bundle = write_bundle(out, contents)
-    write_curve(curve_of(out), progress, recipe.loop.monitor)
-    return Trained(bundle, progress, trainer.encoder)
+    if trainer is None:
+        return Trained(bundle, None, None)
+    write_curve(curve_of(out), trainer.progress, recipe.loop.monitor)
+    return Trained(bundle, trainer.progress, trainer.encoder)
 
 
 def check_free(out: Path, resume: bool) -> None:
@@ -127,141 +127,49 @@ def check_free(out: Path, resume: bool) -> None:
         )
 
 
-def _trainer(
-    recipe: Recipe,
-    training: Training,
-    catalogue: Catalogue,
-    types: Sequence[str],
-    sessions: Sequence[Events],
-    windows: Windows,
-    seed: int,
-) -> Trainer:
+def _trainer(recipe: Recipe, model: AnyConfig, data: Prepared, seed: int) -> Trainer:
     """Put the parts of a training together, with freshly initialised weights."""
-    cases = build_cases(training.validation, catalogue, types)
-    counts = _clicks(sessions, len(catalogue))
+    clicks = data.clicks
+    windows = cut_windows(data.sessions, recipe.window)
+    if windows.targets == 0:
+        raise DataError(f"{clicks.name} has no session of two clicks to learn from; check how its sessions are named")
+    check_factory(recipe.index, len(data.catalogue), model.dim)
     with deterministic(recipe.loop.threads):
         seeded(seed, 0)
-        encoder = build_encoder(recipe.model, len(catalogue), len(types))
-    if encoder.timed and not training.clicks.timed:
+        encoder = build_encoder(model, len(data.catalogue), len(data.event_types))
+    if encoder.timed and not clicks.timed:
         raise DataError(
-            f"{training.clicks.name} has no times, which this {encoder.kind} reads: set model.silences=false, and "
+            f"{clicks.name} has no times, which this {encoder.kind} reads: set model.silences=false, and "
             "model.time_of=none where the model has it, or take data with times"
         )
-    scorer = EncoderScorer(encoder, recipe.window, counts)
+    scorer = EncoderScorer(encoder, recipe.window, data.counts)
     return Trainer(
         encoder=encoder,
         windows=windows,
-        loss=Loss(recipe.loss, torch.from_numpy(counts)),
-        validate=lambda: validation_figures(scorer, cases, exclude=recipe.exclude, k=MONITORED_AT),
+        loss=Loss(recipe.loss, torch.from_numpy(data.counts)),
+        validate=lambda: validation_figures(scorer, data.validation, exclude=recipe.exclude, k=MONITORED_AT),
         config=recipe.loop,
         optimizer=recipe.optimizer,
         seed=seed,
-        identity=_identity(recipe, training, seed),
+        identity=_identity(recipe, data, seed),
     )
 
 
-def _clicks(sessions: Sequence[Events], items: int) -> npt.NDArray[np.float32]:
-    return popularity([session.rows for session in sessions], items)
+def _identity(recipe: Recipe, data: Prepared, seed: int) -> dict[str, Any]:
+    """Return what decides the weights: a training that stands may end in another index or another blend."""
+    decisive = {key: value for key, value in recipe.parameters().items() if key not in _INDECISIVE}
+    return {"recipe": decisive, "seed": seed, "clicks": data.clicks.fingerprint}
 
 
-def _identity(recipe: Recipe, training: Training, seed: int) -> dict[str, Any]:
-    """Return what decides the weights. The index does not, so a training that stands may end in another one."""
-    decisive = {key: value for key, value in recipe.parameters().items() if key != "index"}
-    return {"recipe": decisive, "seed": seed, "clicks": training.clicks.fingerprint}
-
-
-def _contents(
-    recipe: Recipe,
-    training: Training,
-    catalogue: Catalogue,
-    types: Sequence[str],
-    sessions: Sequence[Events],
-    encoder: SessionEncoder,
-    progress: Progress,
-    seed: int,
-) -> BundleContents:
-    """Export the encoder, prove the export, and describe it all."""
-    exported = export_encoder(encoder)
-    check_parity(encoder, exported, _spread(sessions, PARITY_SESSIONS), recipe.window)
-    inputs = encoder.input_vectors()
-    return BundleContents(
-        encoder=EncoderSpec(
-            kind=encoder.kind,
-            form=encoder.form,
-            input_dim=encoder.input_dim,
-            dim=encoder.dim,
-            state_size=encoder.state_size,
-            window=recipe.window,
-            scale=encoder.scale,
-            event_types=list(types) if encoder.types is not None else [],
-            silences=encoder.silences is not None,
-            time_of=encoder.time_of,
-        ),
-        encoder_onnx=exported,
-        item_ids=catalogue.item_ids[1:],
-        vectors=encoder.item_vectors().detach().numpy(),
-        input_vectors=None if inputs is None else inputs.detach().numpy(),
-        type_vectors=table_of(encoder.types),
-        silence_vectors=table_of(encoder.silences),
-        popularity=_clicks(sessions, len(catalogue)),
-        titles=_titles(training.clicks, catalogue),
-        index_factory=recipe.index,
-        recipe=recipe.parameters(),
-        seed=seed,
-        code_revision=code_revision(),
-        data=describe(training, parse_protocol(recipe.protocol), recipe.preparation),
-        metrics=_metrics(recipe, training, progress),
-        golden_sessions=[
-            [catalogue.item_ids[row] for row in session.rows.tolist()]
-            for session in (() if encoder.time_of == "query" else _spread(sessions, GOLDEN_SESSIONS))
-        ],
-    )
-
-
-def _spread(sessions: Sequence[Events], count: int) -> list[Events]:
-    """Return up to `count` sessions of two clicks or more, evenly spread over the data, the longest one first."""
-    usable = [session for session in sessions if len(session) > 1]
-    every = max(1, len(usable) // count)
-    return [max(usable, key=len), *usable[::every]][:count]
-
-
-def _titles(clicks: ClickLog, catalogue: Catalogue) -> list[str] | None:
-    titles = clicks.titles
-    return None if titles is None else [titles.get(item_id, item_id) for item_id in catalogue.item_ids[1:]]
-
-
-def _metrics(recipe: Recipe, training: Training, progress: Progress) -> dict[str, Any]:
+def _validation(recipe: Recipe, data: Prepared, progress: Progress) -> dict[str, Any]:
     best = progress.best()
     assert best is not None  # a training that ended has an epoch
     return {
-        "validation": {
-            "protocol": recipe.protocol,
-            "exclude": recipe.exclude,
-            "cases": training.validation.cases,
-            "epoch": best.number,
-            "epochs": len(progress.epochs),
-            "loss": best.loss,
-            **best.validation,
-        }
+        "protocol": recipe.protocol,
+        "exclude": recipe.exclude,
+        "cases": len(data.validation),
+        "epoch": best.number,
+        "epochs": len(progress.epochs),
+        "loss": best.loss,
+        **best.validation,
     }
-
-
-@functools.cache
-def code_revision() -> str:
-    """Return the installed version and, in a clone, its commit."""
-    version = importlib.metadata.version("nextclick")
-    root = Path(__file__).parent.parent
-    if not (root / ".git").exists():  # installed, perhaps inside somebody else's repository
-        return version
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return version
-    return f"{version}+{described.stdout.strip()}"

@@ -1,8 +1,18 @@
 """The bundle: the one thing that passes from training to the stream. A directory, addressed by its manifest's hash."""
 
 from serving.bundle.contents import Bundle, BundleContents
-from serving.bundle.manifest import EncoderSpec, IndexSpec, Manifest
+from serving.bundle.manifest import BlendSpec, CounterSpec, EncoderSpec, IndexSpec, Manifest
 from serving.bundle.read import load_bundle
 from serving.bundle.write import write_bundle
 
-__all__ = ["Bundle", "BundleContents", "EncoderSpec", "IndexSpec", "Manifest", "load_bundle", "write_bundle"]
+__all__ = [
+    "BlendSpec",
+    "Bundle",
+    "BundleContents",
+    "CounterSpec",
+    "EncoderSpec",
+    "IndexSpec",
+    "Manifest",
+    "load_bundle",
+    "write_bundle",
+]

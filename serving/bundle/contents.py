@@ -9,33 +9,41 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.bundle.manifest import EncoderSpec, Manifest
+from serving.bundle.manifest import BlendSpec, EncoderSpec, Manifest
 from serving.catalogue import Catalogue
+from serving.counters import Counter
 from serving.encoders import Encoder
 from serving.index import Index
+from serving.retrieval import NoEncoder, Retrieval
 
 Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BundleContents:
-    """What training puts into a bundle. N is the number of items; row 0 of each table is padding, all zeros."""
+    """What training puts into a bundle: an encoder, counters or both.
 
-    encoder: EncoderSpec
-    encoder_onnx: bytes
-    """The network in the form that `encoder.form` names."""
+    N is the number of items; row 0 of each table is padding, all zeros.
+    """
+
     item_ids: Sequence[str]
     """The items, `[N]`, in the order of their rows from 1."""
-    vectors: Vectors
-    """Item vectors `[N + 1, dim]`: a list is what has the largest inner product with the session vector."""
     popularity: Vectors
     """Clicks of each item in the training data, `[N + 1]`."""
+    encoder: EncoderSpec | None = None
+    encoder_onnx: bytes = b""
+    """The network in the form that `encoder.form` names."""
+    vectors: Vectors | None = None
+    """Item vectors `[N + 1, dim]`: the nearest items have the largest inner product with the session vector."""
     input_vectors: Vectors | None = None
     """What the encoder reads for each item, `[N + 1, input_dim]`; None where these are the item vectors (tied)."""
     type_vectors: Vectors | None = None
     """What it reads for each of `encoder.event_types`, `[n + 1, input_dim]`, row 0 for the others; None where none."""
     silence_vectors: Vectors | None = None
     """What it reads for each silence, `[SILENCES, input_dim]` (`serving.encoders.events`), or None."""
+    counters: Sequence[Counter] = ()
+    blend: BlendSpec | None = None
+    """How encoder and counters are added up; None where the encoder is alone."""
     titles: Sequence[str] | None = None
     index_factory: str = "Flat"
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -56,10 +64,14 @@ class Bundle:
     directory: Path
     manifest: Manifest
     catalogue: Catalogue
-    encoder: Encoder
-    index: Index
-    vectors: Vectors
+    encoder: Encoder | NoEncoder
+    index: Index | None
+    """The index over the encoder's item vectors; None where there is no encoder."""
+    vectors: Vectors | None
     popularity: Vectors
+    retrieval: Retrieval
+    window: int
+    """Events of a session that are read at most."""
 
     @cached_property
     def popular_rows(self) -> npt.NDArray[np.int64]:

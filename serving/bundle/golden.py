@@ -33,7 +33,7 @@ def golden_lists(bundle: Bundle, sessions: Sequence[Sequence[str]]) -> list[Gold
     """Return the sessions with the lists that the bundle gives now."""
     if not sessions:
         return []
-    settings = ServingSettings(session_length=max(100, bundle.manifest.encoder.window))
+    settings = ServingSettings(session_length=max(100, bundle.window))
     recommender = Recommender(bundle, settings)
     golden = []
     for i, session in enumerate(sessions):

@@ -47,6 +47,25 @@ class EncoderSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return ["query_time"] if self.time_of == "query" else []
 
 
+class CounterSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A counting model: its kind and its parameters (`serving.counters`)."""
+
+    kind: str
+    parameters: dict[str, Any]
+
+
+class BlendSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the sides of a blend are added up (`serving.retrieval`): their weights, and each counter's floor.
+
+    `candidates` is the number of best items of each side that are compared.
+    """
+
+    encoder: float
+    counters: list[float]
+    floors: list[float]
+    candidates: int
+
+
 class IndexSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the index was built, and the share of the exact top 10 that it finds, asked with item vectors."""
 
@@ -66,12 +85,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The bundle's self-description. It holds no clock: the same training gives the same bytes.
 
     `needs` is what a list cannot be made without beside the session; a worker refuses a bundle that needs anything.
+    A bundle has an encoder with its index, or counters, or both, and a `blend` unless the encoder is alone.
     """
 
     format: int
     needs: list[str]
-    encoder: EncoderSpec
-    index: IndexSpec
+    encoder: EncoderSpec | None
+    index: IndexSpec | None
+    counters: list[CounterSpec]
+    blend: BlendSpec | None
     item_count: int
     recipe: dict[str, Any]
     seed: int
@@ -79,6 +101,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data: dict[str, Any]
     metrics: dict[str, Any]
     files: dict[str, FileSpec]
+
+    @property
+    def model(self) -> str:
+        """What makes the lists, in a word: the kinds of encoder and counters."""
+        kinds = [] if self.encoder is None else [self.encoder.kind]
+        return "+".join([*kinds, *(counter.kind for counter in self.counters)])
 
 
 class _Format(msgspec.Struct):

@@ -14,8 +14,18 @@ import safetensors.numpy
 
 from serving.bundle.contents import Bundle, BundleContents, Vectors
 from serving.bundle.golden import GOLDEN, golden_lists
-from serving.bundle.manifest import BUNDLE_FORMAT, MANIFEST, FileSpec, IndexSpec, Manifest, encode_manifest
-from serving.bundle.read import INDEX, ITEMS, TENSORS, load_bundle, put_together
+from serving.bundle.manifest import (
+    BUNDLE_FORMAT,
+    MANIFEST,
+    CounterSpec,
+    EncoderSpec,
+    FileSpec,
+    IndexSpec,
+    Manifest,
+    encode_manifest,
+)
+from serving.bundle.parts import COUNTERS, INDEX, ITEMS, TENSORS, counter_tensors, put_together
+from serving.bundle.read import load_bundle
 from serving.errors import BundleError, WrongUse
 from serving.index import Index
 from serving.settings import MAX_SESSION_LENGTH
@@ -50,39 +60,46 @@ def write_bundle(directory: Path, contents: BundleContents) -> Bundle:
 
 
 def _write_files(directory: Path, contents: BundleContents) -> None:
-    optional = {
+    tables = {
+        "popularity": contents.popularity,
+        "vectors": contents.vectors,
         "input_vectors": contents.input_vectors,
         "type_vectors": contents.type_vectors,
         "silence_vectors": contents.silence_vectors,
     }
-    tensors: dict[str, Vectors] = {"vectors": contents.vectors, "popularity": contents.popularity}
-    tensors |= {name: table for name, table in optional.items() if table is not None}
-    index = Index.build(contents.vectors, contents.index_factory)
+    tensors = {name: np.ascontiguousarray(table, np.float32) for name, table in tables.items() if table is not None}
     items = {"item_ids": list(contents.item_ids), "titles": None if contents.titles is None else list(contents.titles)}
-    files = {
-        contents.encoder.file: contents.encoder_onnx,
-        INDEX: index.serialize(),
-        ITEMS: msgspec.json.encode(items),
-        TENSORS: safetensors.numpy.save({name: np.ascontiguousarray(t, np.float32) for name, t in tensors.items()}),
-    }
+    files = {ITEMS: msgspec.json.encode(items), TENSORS: safetensors.numpy.save(tensors)}
+    spec = None
+    if contents.encoder is not None and contents.vectors is not None:
+        index = Index.build(contents.vectors, contents.index_factory)
+        files |= {contents.encoder.file: contents.encoder_onnx, INDEX: index.serialize()}
+        recall = _index_recall(index, contents.vectors)
+        spec = IndexSpec(factory=contents.index_factory, metric="inner_product", recall_at_10=recall)
+    if contents.counters:
+        files[COUNTERS] = counter_tensors(contents.counters)
     for name, raw in files.items():
         _write(directory / name, raw)
-    recall = _index_recall(index, contents.vectors)
     # The golden lists are made by the very files that were just written, before the manifest seals them.
-    draft = _manifest(contents, files, recall)
+    draft = _manifest(contents, files, spec)
     bundle = put_together(directory, draft, "draft", files)
     files[GOLDEN] = msgspec.json.encode(golden_lists(bundle, contents.golden_sessions))
     _write(directory / GOLDEN, files[GOLDEN])
-    _write(directory / MANIFEST, encode_manifest(_manifest(contents, files, recall)))
+    _write(directory / MANIFEST, encode_manifest(_manifest(contents, files, spec)))
     _sync(directory)
 
 
-def _manifest(contents: BundleContents, files: Mapping[str, bytes], index_recall: float) -> Manifest:
+def _manifest(contents: BundleContents, files: Mapping[str, bytes], index: IndexSpec | None) -> Manifest:
     return Manifest(
         format=BUNDLE_FORMAT,
-        needs=contents.encoder.needs,
+        needs=[] if contents.encoder is None else contents.encoder.needs,
         encoder=contents.encoder,
-        index=IndexSpec(factory=contents.index_factory, metric="inner_product", recall_at_10=index_recall),
+        index=index,
+        counters=[
+            CounterSpec(kind=counter.kind, parameters=msgspec.to_builtins(counter.parameters))
+            for counter in contents.counters
+        ],
+        blend=contents.blend,
         item_count=len(contents.item_ids),
         recipe=contents.recipe,
         seed=contents.seed,
@@ -105,40 +122,48 @@ def _index_recall(index: Index, vectors: Vectors) -> float:
 
 def _check(contents: BundleContents) -> None:
     """Refuse contents that do not fit together, before anything is written."""
-    spec, rows = contents.encoder, len(contents.item_ids) + 1
-    inputs = contents.vectors if contents.input_vectors is None else contents.input_vectors
-    expected = {
-        "vectors": (contents.vectors.shape, (rows, spec.dim)),
-        "input vectors": (inputs.shape, (rows, spec.input_dim)),
-        "popularity": (contents.popularity.shape, (rows,)),
-    }
-    for name, (found, wanted) in expected.items():
-        if found != wanted:
-            raise BundleError(f"{name} have shape {found}, expected {wanted} for {rows - 1} items and {spec}")
-    if spec.window > MAX_SESSION_LENGTH:
-        raise BundleError(
-            f"the encoder reads the last {spec.window} events, no session keeps more than {MAX_SESSION_LENGTH}: "
-            "train it with a shorter window"
-        )
+    rows = len(contents.item_ids) + 1
     if rows < 2:
         raise BundleError("a bundle needs at least one item; the training data has none left")
     if len(set(contents.item_ids)) != rows - 1 or "" in contents.item_ids:
         raise BundleError("item ids must be distinct and not empty")
     if contents.titles is not None and len(contents.titles) != rows - 1:
         raise BundleError(f"{len(contents.titles)} titles for {rows - 1} items; give one for each, or none")
-    if contents.encoder.needs and contents.golden_sessions:
-        raise BundleError(
-            f"a bundle that needs {', '.join(contents.encoder.needs)} gives no lists, so it has no golden sessions"
-        )
-    for name, table in (
-        ("type vectors", contents.type_vectors),
-        ("silence vectors", contents.silence_vectors),
-    ):
+    if contents.popularity.shape != (rows,):
+        raise BundleError(f"popularity have shape {contents.popularity.shape}, expected {(rows,)} for {rows - 1} items")
+    windows = [("counter", counter.window) for counter in contents.counters]
+    if contents.encoder is not None:
+        windows.append(("encoder", contents.encoder.window))
+        _check_encoder(contents, contents.encoder, rows)
+    for name, window in windows:
+        if window > MAX_SESSION_LENGTH:
+            raise BundleError(
+                f"the {name} reads the last {window} events, no session keeps more than {MAX_SESSION_LENGTH}: "
+                "train it with a shorter window"
+            )
+
+
+def _check_encoder(contents: BundleContents, spec: EncoderSpec, rows: int) -> None:
+    vectors = contents.vectors
+    if vectors is None:
+        raise BundleError("an encoder needs item vectors")
+    inputs = vectors if contents.input_vectors is None else contents.input_vectors
+    expected = {"vectors": (vectors.shape, (rows, spec.dim)), "input vectors": (inputs.shape, (rows, spec.input_dim))}
+    for name, (found, wanted) in expected.items():
+        if found != wanted:
+            raise BundleError(f"{name} have shape {found}, expected {wanted} for {rows - 1} items and {spec}")
+    if spec.needs and contents.golden_sessions:
+        raise BundleError(f"a bundle that needs {', '.join(spec.needs)} gives no lists, so it has no golden sessions")
+    tables = {
+        "vectors": vectors,
+        "input vectors": inputs,
+        "type vectors": contents.type_vectors,
+        "silence vectors": contents.silence_vectors,
+    }
+    for name, table in tables.items():
         if table is not None and not np.isfinite(table).all():
             raise BundleError(f"{name} hold NaN or infinity: training diverged; lower the learning rate")
-    for name, table in (("vectors", contents.vectors), ("input vectors", inputs)):
-        if not np.isfinite(table).all():
-            raise BundleError(f"{name} hold NaN or infinity: training diverged; lower the learning rate")
+    for name, table in (("vectors", vectors), ("input vectors", inputs)):
         if table[0].any():
             raise BundleError(f"row 0 of {name} is padding and must be zeros")
 

@@ -27,11 +27,21 @@ def show(directory: Directory, json: JsonFile = None) -> None:
     if json is not None:
         write_json({"id": bundle_id(raw), "manifest": msgspec.to_builtins(manifest)}, json)
         return
-    encoder, index = manifest.encoder, manifest.index
+    encoder, index, blend = manifest.encoder, manifest.index, manifest.blend
     typer.echo(f"bundle      {bundle_id(raw)}  (format {manifest.format})")
-    typer.echo(f"encoder     {encoder.kind}, {encoder.dim} wide, reads the last {encoder.window} events")
+    if encoder is not None:
+        typer.echo(f"encoder     {encoder.kind}, {encoder.dim} wide, reads the last {encoder.window} events")
+    for counter in manifest.counters:
+        chosen = ", ".join(f"{name} {value}" for name, value in counter.parameters.items())
+        typer.echo(f"counter     {counter.kind}: {chosen}")
+    if blend is not None:
+        weights = ", ".join(f"{weight:g}" for weight in (blend.encoder, *blend.counters))
+        typer.echo(f"blend       weights {weights} over the {blend.candidates} best of each")
+    if manifest.needs:
+        typer.echo(f"needs       {', '.join(manifest.needs)}: no worker can serve it")
     typer.echo(f"items       {manifest.item_count}")
-    typer.echo(f"index       {index.factory}, {index.metric}, recall@10 {index.recall_at_10:.4f}")
+    if index is not None:
+        typer.echo(f"index       {index.factory}, {index.metric}, recall@10 {index.recall_at_10:.4f}")
     typer.echo(f"recipe      {manifest.recipe.get('name', '?')}, seed {manifest.seed}, code {manifest.code_revision}")
     for title, values in (("data", manifest.data), ("metrics", manifest.metrics)):
         for name, value in values.items():

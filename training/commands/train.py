@@ -10,6 +10,8 @@ from training.commands.options import MaxBadShare, TimeUnit
 # The names of training.recipes.RECIPES, which help shall show without loading torch.
 RECIPE_NAMES = ("quick", "rsc15_100k", "serenade_sample")
 
+_SHOWN = ("recall@", "mrr@", "ndcg@")
+
 
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help=f"One of {', '.join(RECIPE_NAMES)}.")],
@@ -56,13 +58,14 @@ def train(
         trained = train_bundle(
             chosen, training, seed=seed, out=out, resume=resume, max_seconds=max_seconds, report=report
         )
-    figures = trained.bundle.manifest.metrics["validation"]
-    typer.echo(
-        f"validation, {figures['cases']} clicks, {figures['exclude']} excluded: "
-        + ", ".join(f"{name} {figures[name]:.4f}" for name in ("recall@20", "mrr@20", "ndcg@20"))
-        + f" (epoch {figures['epoch']} of {figures['epochs']})"
-    )
-    typer.echo(f"bundle {trained.bundle.id} in {out}, loss curve in {curve_of(out)}")
+    for what, figures in trained.bundle.manifest.metrics.items():
+        typer.echo(
+            f"{what}, {figures['cases']} clicks, {figures['exclude']} excluded: "
+            + ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if name.startswith(_SHOWN))
+            + (f" (epoch {figures['epoch']} of {figures['epochs']})" if "epoch" in figures else "")
+        )
+    curve = f", loss curve in {curve_of(out)}" if trained.progress is not None else ""
+    typer.echo(f"bundle {trained.bundle.id} in {out}{curve}")
 
 
 def register(app: typer.Typer) -> None:

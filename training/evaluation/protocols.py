@@ -133,7 +133,7 @@ def figures(found: Evaluated, k: int, item_count: int) -> dict[str, float]:
 
 def _bundle_row(bundle: Bundle, held_out: HeldOut, cases: Cases, terms: Terms) -> Row:
     if terms.path == "served":
-        found = evaluate_served(bundle, held_out, exclude=terms.exclude, k=terms.k)
+        found = evaluate_served(bundle, cases, exclude=terms.exclude, k=terms.k)
     else:
         found = evaluate_dense(BundleScorer(bundle), cases, len(bundle.catalogue), exclude=terms.exclude, k=terms.k)
-    return Row(bundle.manifest.encoder.kind, terms.path, figures(found, terms.k, len(bundle.catalogue)))
+    return Row(bundle.manifest.model, terms.path, figures(found, terms.k, len(bundle.catalogue)))

@@ -2,106 +2,110 @@
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.bundle import Bundle
-from serving.control import Control
-from serving.encoders import Reading, RecurrentEncoder
-from serving.process import Processed, Sourced, process
-from serving.recommender import Recommender
-from serving.session import Moment, SessionState, join_lines
-from serving.settings import Exclude, ServingSettings
-from training.data.log import ClickLog
-from training.data.splits import HeldOut, first_clicks
-from training.evaluation.cases import Context
+from serving.encoders import Reading, WindowEncoder
+from serving.recommender import RankedList, Recommender
+from serving.session import Moment, join_lines, last_lines
+from serving.settings import MAX_SESSION_LENGTH, Exclude, ServingSettings
+from training.evaluation.cases import Cases, Context
 from training.evaluation.dense import Evaluated
 
-_BATCH = 256
+# Cases whose lists are made at once: their vectors and candidates stay below 100 MB.
+_BATCH = 1024
 
 
-def evaluate_served(bundle: Bundle, held_out: HeldOut, *, exclude: Exclude, k: int) -> Evaluated:
-    """Replay held-out clicks in time order through `serving.process` and look for each in the list shown before it.
+def evaluate_served(bundle: Bundle, cases: Cases, *, exclude: Exclude, k: int) -> Evaluated:
+    """Make the list that a worker would show before each case's click, and look for the click in it.
 
-    This is the prequential hit that a worker counts: for the same clicks the figures are the same.
-    The log is taken as cut into sessions already, so no further gap cuts it.
+    Each session is handed to the bundle's own encoder, retrieval and recommender as `serving.process` hands it: a list
+    is a function of the session's clicks, so the hits are those that a worker counts live on the same clicks. They are
+    sessions already, so no gap cuts them. A worker remembers the last clicks only: as many as it can be set to keep.
     """
-    recommender = Recommender(bundle, serving_settings(bundle, exclude, k))
-    targets = held_out.targets & ~first_clicks(held_out.log.frame)
-    ranks: list[int] = []
-    lists: list[list[str]] = []
-    shown: dict[str, list[str]] = {}
-    for processed in replay(held_out.log, recommender):
-        # A hit belongs to each click that is not its session's first, in order.
-        ranks.extend(hit.rank for hit in processed.hits)
-        for served in processed.lists:
-            if (before := shown.get(served.click.session_id)) is not None:
-                lists.append(before)
-            shown[served.click.session_id] = [item.item_id for item in served.recommendation.items]
-    wanted = targets[~first_clicks(held_out.log.frame)]
-    top = np.zeros((int(wanted.sum()), k), dtype=np.int64)
-    for place, case in enumerate(np.flatnonzero(wanted)):
-        rows = bundle.catalogue.rows(lists[case])
-        top[place, : len(rows)] = rows
-    return Evaluated(np.array(ranks, dtype=np.int64)[wanted], top)
+    recommender = Recommender(bundle, serving_settings(exclude, k))
+    moments, targets = Moments.of_bundle(bundle), cases.targets
+    ranks = np.zeros(len(cases), dtype=np.int64)
+    top = np.zeros((len(cases), k), dtype=np.int64)
+    for part in cases.batches(_BATCH):
+        asked = [moments.of(at, context) for at, context in enumerate(cases.contexts(part.start, part.stop))]
+        vectors, known = bundle.encoder.encode([Reading([moment], []) for moment in asked], bundle.catalogue.rows_of)
+        for at, ranked in enumerate(recommender.recommend(asked, vectors, known), start=part.start):
+            shown = bundle.catalogue.rows(_shown(ranked))
+            top[at, : len(shown)] = shown
+            places = np.flatnonzero(shown == targets[at])
+            ranks[at] = places[0] + 1 if targets[at] and len(places) else 0
+    return Evaluated(ranks, top)
 
 
-def serving_settings(bundle: Bundle, exclude: Exclude, k: int) -> ServingSettings:
-    """Return a worker's settings for lists of k over a log that is cut into sessions already."""
-    length = max(ServingSettings().session_length, bundle.manifest.encoder.window)
-    return ServingSettings(exclude=exclude, list_size=k, session_gap_s=math.inf, session_length=length)
+def serving_settings(exclude: Exclude, k: int) -> ServingSettings:
+    """Return a worker's settings for lists of k over sessions that are cut already."""
+    return ServingSettings(exclude=exclude, list_size=k, session_gap_s=math.inf, session_length=MAX_SESSION_LENGTH)
 
 
-def replay(log: ClickLog, recommender: Recommender, control: Control | None = None) -> Iterator[Processed]:
-    """Process a log's clicks in time order, batch by batch, each session's state carried on."""
-    states: dict[str, SessionState] = {}
-    clicks = (Sourced(click, offset, click.timestamp_ms) for offset, click in enumerate(log.clicks()))
-    while batch := list(islice(clicks, _BATCH)):
-        known = {c.click.session_id: states[c.click.session_id] for c in batch if c.click.session_id in states}
-        processed = process(known, batch, recommender, control or Control())
-        states.update(processed.states)
-        yield processed
+def _shown(ranked: RankedList) -> list[str]:
+    return last_lines(ranked.shown, ranked.shown.count("\n") + 1) if ranked.shown else []
+
+
+class Moments:
+    """Sessions as a worker would have them in front of it.
+
+    Args:
+        item_ids: by row; that of row 0, which no catalogue knows, stands for all unknown items.
+        event_types: by their number less one.
+
+    """
+
+    def __init__(self, item_ids: Sequence[str], event_types: Sequence[str]) -> None:
+        self._item_ids = item_ids
+        self._types = ("", *event_types)
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle) -> "Moments":
+        """Return moments in the bundle's own terms."""
+        spec = bundle.manifest.encoder
+        return cls(bundle.catalogue.item_ids, () if spec is None else spec.event_types)
+
+    def of(self, at: int, context: Context) -> Moment:
+        """Return a session's last moment."""
+        events, types = context.events, self._types
+        return Moment(
+            at,
+            int(events.rows[-1]),
+            len(events),
+            join_lines([self._item_ids[row] for row in events.rows.tolist()]),
+            join_lines([types[number] if number < len(types) else "" for number in events.types.tolist()]),
+            struct.pack(f"<{len(events)}q", *events.times.tolist()),
+        )
 
 
 class BundleScorer:
-    """A bundle's dense scores: its encoder's session vector times all item vectors, without index and lists."""
+    """A bundle's dense scores: its encoder's session vector times all item vectors, without index, lists and counters.
+
+    The way for encoders that need the query's own time, of which no worker can make a list.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
-        self.name = bundle.manifest.encoder.kind
+        self.name = bundle.manifest.model
         self._bundle = bundle
+        self._moments = Moments.of_bundle(bundle)
 
     def scores(self, contexts: Sequence[Context]) -> npt.NDArray[np.float32]:
         """Return inner products `[B, N + 1]`; popularity where a session's window has no known item."""
         vectors, found = self._vectors(contexts)
-        scores = np.empty((len(contexts), len(self._bundle.vectors)), dtype=np.float32)
+        scores = np.empty((len(contexts), len(self._bundle.popularity)), dtype=np.float32)
         known = np.array(found, dtype=np.bool_)
         scores[~known] = self._bundle.popularity
-        scores[known] = vectors[known] @ self._bundle.vectors.T
+        if self._bundle.vectors is not None:
+            scores[known] = vectors[known] @ self._bundle.vectors.T
         return scores
 
     def _vectors(self, contexts: Sequence[Context]) -> tuple[npt.NDArray[np.float32], Sequence[bool]]:
-        readings = [Reading([self._moment(at, context)], []) for at, context in enumerate(contexts)]
-        encoder = self._bundle.encoder
-        if isinstance(encoder, RecurrentEncoder):
-            return encoder.encode(readings, _rows_of)
-        return encoder.encode(readings, _rows_of, asked_ms=[context.asked_ms for context in contexts])
-
-    def _moment(self, at: int, context: Context) -> Moment:
-        """Return a session's last moment; the "item ids" of its column are rows."""
-        rows, numbers, times = (column.tolist() for column in (context.events.rows, context.events.types, context.events.times))
-        names = ("", *self._bundle.manifest.encoder.event_types)
-        return Moment(
-            at,
-            rows[-1],
-            len(rows),
-            join_lines(map(str, rows)),
-            join_lines(names[number] for number in numbers),
-            struct.pack(f"<{len(times)}q", *times),
-        )
-
-
-def _rows_of(item_ids: Sequence[str]) -> list[int]:
-    return list(map(int, item_ids))
+        readings = [Reading([self._moments.of(at, context)], []) for at, context in enumerate(contexts)]
+        encoder, rows_of = self._bundle.encoder, self._bundle.catalogue.rows_of
+        if isinstance(encoder, WindowEncoder):
+            return encoder.encode(readings, rows_of, asked_ms=[context.asked_ms for context in contexts])
+        return encoder.encode(readings, rows_of)

@@ -136,7 +136,8 @@ class Attention(nn.Module):
         return cast(Tensor, self.out(y_BHLK.transpose(1, 2).flatten(2)))
 
     def _heads(self, x_BLD: Tensor) -> Tensor:
-        return x_BLD.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        batch, length, _ = x_BLD.shape
+        return x_BLD.view(batch, length, self.heads, -1).transpose(1, 2)
 
 
 def small_weights(module: nn.Module, std: float = 0.02) -> None:

@@ -96,4 +96,5 @@ class _Block(nn.Module):
         return bias
 
     def _heads(self, x_BLD: Tensor) -> Tensor:
-        return functional.silu(x_BLD).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        batch, length, _ = x_BLD.shape
+        return functional.silu(x_BLD).view(batch, length, self.heads, -1).transpose(1, 2)

@@ -38,19 +38,35 @@ def _assigned(recipe: Recipe, key: str, text: str) -> Recipe:
     if key not in known:
         listed = ", ".join(f"{name}={_text(value)}" for name, value in known.items())
         raise WrongUse(f"recipe {recipe.name} has no parameter {key!r}; it has model={'|'.join(CONFIGS)}, {listed}")
-    group, _, name = key.rpartition(".")
-    owner: Any = getattr(recipe, group) if group else recipe
-    changed = replace(owner, **{name: _value(key, text, get_type_hints(type(owner))[name])})
-    return replace(recipe, **{group: changed}) if group else changed
+    changed: Recipe = _with(recipe, key.split("."), key, text)
+    return changed
+
+
+def _with(owner: Any, path: list[str], key: str, text: str) -> Any:
+    """Return a dataclass, or a tuple of them, with the value at the end of the path replaced."""
+    name, rest = path[0], path[1:]
+    if isinstance(owner, tuple):
+        place = int(name)
+        return (*owner[:place], _with(owner[place], rest, key, text), *owner[place + 1 :])
+    if rest:
+        return replace(owner, **{name: _with(getattr(owner, name), rest, key, text)})
+    return replace(owner, **{name: _value(key, text, get_type_hints(type(owner))[name])})
 
 
 def _other_model(recipe: Recipe, kind: str) -> Any:
-    """Return the configuration of another encoder, with the values that both have in common."""
+    """Return the configuration of another encoder, with the values that both have in common; none takes it away."""
+    if kind == "none":
+        return None
     if kind not in CONFIGS:
-        raise WrongUse(f"there is no model {kind!r}; there are {', '.join(CONFIGS)}")
+        raise WrongUse(f"there is no model {kind!r}; there are {', '.join(CONFIGS)}, and none for counters alone")
     wanted = CONFIGS[kind]
+    if recipe.model is None:
+        return wanted()
     shared = {f.name for f in fields(wanted)} & {f.name for f in fields(recipe.model)}
-    return wanted(**{name: getattr(recipe.model, name) for name in shared})
+    values = {name: getattr(recipe.model, name) for name in shared}
+    if "window" in {f.name for f in fields(wanted)}:
+        values.setdefault("window", recipe.window)
+    return wanted(**values)
 
 
 def _value(key: str, text: str, wanted: Any) -> Any:
@@ -64,11 +80,18 @@ def _value(key: str, text: str, wanted: Any) -> Any:
 
 
 def _leaves(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    named: Iterable[tuple[str, Any]] = (
+        ((str(place), inner) for place, inner in enumerate(value))
+        if isinstance(value, tuple)
+        else ((field.name, getattr(value, field.name)) for field in fields(value))
+    )
     leaves: list[tuple[str, Any]] = []
-    for field in fields(value):
-        inner = getattr(value, field.name)
-        key = prefix + field.name
-        leaves += _leaves(inner, f"{key}.") if is_dataclass(inner) else [(key, inner)]
+    for name, inner in named:
+        key = prefix + name
+        if is_dataclass(inner) or isinstance(inner, tuple):
+            leaves += _leaves(inner, f"{key}.")
+        elif key != "model":  # no encoder: nothing of it can be set
+            leaves.append((key, inner))
     return leaves
 
 

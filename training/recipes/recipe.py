@@ -3,12 +3,15 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from serving.errors import WrongUse
 from serving.settings import Exclude
+from training.blend import BlendConfig
 from training.checks import at_least
+from training.counters import CounterConfig, counter_name
 from training.data.clean import Preparation
 from training.loop import LoopConfig
 from training.losses import LossConfig
-from training.models import AnyConfig, kind_of
+from training.models import AnyConfig, AttentionConfig, kind_of
 from training.optimizer import OptimizerConfig
 
 
@@ -21,7 +24,11 @@ class Recipe:
     """What is kept away for tests, and by the same rule for validation (`training.data.splits`)."""
     preparation: Preparation = field(default_factory=Preparation)
     """How clicks become sessions."""
-    model: AnyConfig
+    model: AnyConfig | None = None
+    """The encoder; None for counters alone."""
+    counters: tuple[CounterConfig, ...] = ()
+    """Counting models, blended with the encoder where there is one."""
+    blend: BlendConfig = field(default_factory=BlendConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -34,9 +41,21 @@ class Recipe:
 
     def __post_init__(self) -> None:
         at_least(2, window=self.window)
+        if self.model is None and not self.counters:
+            raise WrongUse(f"recipe {self.name} has neither model nor counters: name one of them")
+        if isinstance(self.model, AttentionConfig) and self.model.window < self.window:
+            raise WrongUse(
+                f"window {self.window} is longer than the {self.model.window} events that the model has places for: "
+                f"set model.window={self.window}"
+            )
 
     def parameters(self) -> dict[str, Any]:
         """Return all of it as JSON-able values, with the model's kind; goes into manifest and checkpoint."""
         tree = asdict(self)
-        tree["model"] = {"kind": kind_of(self.model), **tree["model"]}
+        if self.model is not None:
+            tree["model"] = {"kind": kind_of(self.model), **tree["model"]}
+        tree["counters"] = [
+            {"kind": counter_name(config), **counter}
+            for config, counter in zip(self.counters, tree["counters"], strict=True)
+        ]
         return tree

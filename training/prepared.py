@@ -1,0 +1,61 @@
+"""Training clicks as all parts of a training want them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.catalogue import Catalogue
+from training.data.log import ClickLog
+from training.data.sequences import Events, Rows, build_catalogue, event_types, popularity, to_events
+from training.data.splits import Training
+from training.evaluation.cases import Cases, build_cases
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Clicks by session, in the terms of their own catalogue, and the validation cases in the same terms.
+
+    `sessions` are in the order of their first clicks; `counts` `[N + 1]` are the clicks of each item.
+    """
+
+    clicks: ClickLog
+    catalogue: Catalogue
+    event_types: Sequence[str]
+    sessions: Sequence[Events]
+    counts: npt.NDArray[np.float32]
+    validation: Cases
+
+    @property
+    def sequences(self) -> list[Rows]:
+        """The sessions' item rows."""
+        return [session.rows for session in self.sessions]
+
+    @property
+    def ends_ms(self) -> Rows | None:
+        """When each session ended, UTC epoch milliseconds, `[n]`; None where the clicks have no times."""
+        if not self.clicks.timed:
+            return None
+        return np.array([session.times.max() for session in self.sessions], dtype=np.int64)
+
+    def spread(self, count: int) -> list[Events]:
+        """Return up to `count` sessions of two clicks or more, evenly spread over the data, the longest one first."""
+        usable = [session for session in self.sessions if len(session) > 1] or list(self.sessions)
+        every = max(1, len(usable) // count)
+        return [max(usable, key=len), *usable[::every]][:count]
+
+
+def prepare_training(training: Training) -> Prepared:
+    """Give the items and event types of training clicks their numbers, and put both parts into these."""
+    frame = training.clicks.frame
+    catalogue, types = build_catalogue(frame), event_types(frame)
+    sessions = to_events(frame, catalogue, types)
+    return Prepared(
+        clicks=training.clicks,
+        catalogue=catalogue,
+        event_types=types,
+        sessions=sessions,
+        counts=popularity([session.rows for session in sessions], len(catalogue)),
+        validation=build_cases(training.validation, catalogue, types),
+    )
