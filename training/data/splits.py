@@ -126,7 +126,7 @@ def last_days(log: ClickLog, days: float) -> Split:
     """
     times = log.frame.get_column("timestamp_ms")
     # Not the last row's time: where a session's order is that of the stream, the last click may have come late.
-    cut = (times.max() if len(times) else 0) - days * DAY_MS
+    cut = (int(times.to_numpy().max()) if len(times) else 0) - days * DAY_MS
     ends = log.frame.select(pl.col("timestamp_ms").max().over("session_id")).to_series()
     return _whole_sessions(log, (ends > cut).to_numpy())
 

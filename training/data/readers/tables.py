@@ -33,7 +33,7 @@ def read_parquet(path: Path) -> RawClicks:
         export = read_export(path)
         if export is not None:
             return RawClicks(read_exported(path), time_unit="ms", export=export)
-        columns = find_columns(pl.read_parquet_schema(path).names(), path)
+        columns = find_columns(list(pl.read_parquet_schema(path)), path)
         table = pl.read_parquet(path, columns=list({name for name in _wanted(columns).values() if name is not None}))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} cannot be read as Parquet ({error}): expected a whole Parquet file") from error
