@@ -27,13 +27,14 @@ PANELS = {
     "Start here": ["demo"],
     "Run": ["broker", "topics", "worker", "dead-letters", "config"],
     "Try": ["replay", "watch"],
-    "Train": ["generate", "train", "evaluate", "bundle"],
+    "Train": ["generate", "export", "train", "evaluate", "bundle"],
 }
 
 # What is missing when an import fails, and the extra that brings it.
 EXTRA_OF_MODULE = {
     "torch": "train",
     "polars": "train",
+    "pyarrow": "train",
     "onnx": "train",
     "onnxscript": "train",
     "matplotlib": "train",

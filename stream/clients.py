@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import AuthorizationError, KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError
 
 from stream.errors import BrokerError, TopicError
 from stream.settings import KafkaSettings
@@ -54,12 +54,21 @@ def broker_errors(kafka: KafkaSettings) -> Iterator[None]:
     """Turn what kafka-python raises into a `BrokerError` that names the address and what to check."""
     try:
         yield
+    except AuthorizationError as error:
+        raise BrokerError(
+            f"Kafka at {kafka.bootstrap_servers} does not allow this ({error}); {_rights(kafka)}"
+        ) from error
     except KafkaError as error:
         text = str(error).removeprefix(f"{type(error).__name__}: ")
         raise BrokerError(
             f"Kafka at {kafka.bootstrap_servers} does not answer as it should ({text}); does a broker listen there, "
             "and do the kafka.* security settings fit it?"
         ) from error
+
+
+def _rights(kafka: KafkaSettings) -> str:
+    who = kafka.sasl_username or "this client's user"
+    return f"give {who} the rights to describe and to read the topic (to write, for a replay), or log in as another one"
 
 
 def reach(kafka: KafkaSettings) -> None:
@@ -133,6 +142,8 @@ def require_topic(kafka: KafkaSettings, topic: str) -> int:
     """
     with admin_client(kafka) as client:
         (found,) = client.describe_topics([topic])
+        if found["error_code"] == TopicAuthorizationFailedError.errno:
+            raise TopicAuthorizationFailedError(topic)
     if not found["partitions"]:
         raise TopicError(
             f"Kafka at {kafka.bootstrap_servers} has no topic {topic}; `nextclick topics create` makes the topics of a "
@@ -142,8 +153,13 @@ def require_topic(kafka: KafkaSettings, topic: str) -> int:
 
 
 @contextlib.contextmanager
-def topic_reader(kafka: KafkaSettings, topic: str, *, from_beginning: bool) -> Iterator[TopicReader]:
+def topic_reader(
+    kafka: KafkaSettings, topic: str, *, from_beginning: bool, skip_lost: bool = True
+) -> Iterator[TopicReader]:
     """Give a reader of all partitions of a topic, placed at their beginning or at their end.
+
+    Records that retention removes before they are read are passed over; without `skip_lost`, polling the consumer then
+    raises kafka-python's `OffsetOutOfRangeError`.
 
     Raises:
         BrokerError: Kafka is not reached.
@@ -155,7 +171,7 @@ def topic_reader(kafka: KafkaSettings, topic: str, *, from_beginning: bool) -> I
         consumer = KafkaConsumer(
             **kafka.client_options(),
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="earliest" if skip_lost else "none",
             fetch_max_wait_ms=kafka.fetch_max_wait_ms,
         )
         with contextlib.closing(consumer):

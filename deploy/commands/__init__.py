@@ -2,7 +2,7 @@
 
 import typer
 
-from deploy.commands import broker, demo, replay, watch
+from deploy.commands import broker, demo, export, replay, watch
 
 
 def register(app: typer.Typer) -> None:
@@ -10,6 +10,7 @@ def register(app: typer.Typer) -> None:
     for module in (
         broker,
         demo,
+        export,
         replay,
         watch,
     ):

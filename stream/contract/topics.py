@@ -35,14 +35,15 @@ def _describe(client: Any, names: list[str]) -> dict[str, FoundTopic]:
         name: FoundTopic(
             len(topic["partitions"]),
             min(len(partition["replica_nodes"]) for partition in topic["partitions"]),
-            _usable_id(topic.get("topic_id")),
+            usable_id(topic.get("topic_id")),
             configs.get(name, {}),
         )
         for name, topic in topics.items()
     }
 
 
-def _usable_id(found: Any) -> str | None:
+def usable_id(found: Any) -> str | None:
+    """Return a topic's id, None where the broker gives none."""
     # All zeros is how a broker says that it gives no ids.
     return str(found) if found and set(str(found)) - set("0-") else None
 

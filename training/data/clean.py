@@ -1,16 +1,21 @@
 """From raw clicks to the sessions that training reads: cut at gaps as a worker cuts them, then optional filters."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import polars as pl
 
 from serving.errors import WrongUse
-from serving.session import is_new_session
+from serving.session import is_new_session, session_clock
 from serving.settings import ServingSettings
-from training.data.log import ClickLog
+from training.checks import at_least
+from training.data.log import ClickLog, name_parts
 from training.data.sequences import session_numbers
+
+_log = logging.getLogger(__name__)
+
+MINUTE_MS = 60_000
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,15 @@ class Preparation:
     """A silence that ends a session, in seconds; None cuts nothing. `auto`: serving's default, but None for logs
     without times and for logs whose sessions are users' whole histories."""
 
+    max_events_per_minute: int | None = None
+    """Sessions with more events than this in any 60 seconds are left out: no person is so fast."""
+
+    max_item_repeats: int | None = None
+    """Sessions with more events than this on one item are left out."""
+
+    max_item_run: int | None = None
+    """Sessions with more events than this on one item, in a row, are left out."""
+
     drop_duplicates: bool = False
     """Drop a click that repeats another one's session, item, time and event type."""
 
@@ -35,6 +49,10 @@ class Preparation:
 
     iterative: bool = False
     """Repeat the two filters until neither finds anything, as GRU4Rec's preprocessing does."""
+
+    def __post_init__(self) -> None:
+        limits = {name: getattr(self, name) for name in _BOT_LIMITS}
+        at_least(1, **{name: limit for name, limit in limits.items() if limit is not None})
 
     def gap_ms(self, log: ClickLog) -> float | None:
         """Return the gap that cuts this log, in milliseconds, or None.
@@ -54,6 +72,14 @@ class Preparation:
         return self.session_gap_s * 1000
 
 
+# What tells a program from a person, with the words that a report has for it.
+_BOT_LIMITS = {
+    "max_events_per_minute": "events in a minute",
+    "max_item_repeats": "events on one item",
+    "max_item_run": "events on one item in a row",
+}
+
+
 def sessionise(log: ClickLog, gap_ms: float | None) -> ClickLog:
     """Cut sessions at silences by serving's own rule.
 
@@ -61,32 +87,75 @@ def sessionise(log: ClickLog, gap_ms: float | None) -> ClickLog:
     """
     if gap_ms is None or len(log) == 0:
         return log
-    session = session_numbers(log.frame)
-    order = np.argsort(session, kind="stable")
-    sorted_session = session[order]
-    times = log.frame.get_column("timestamp_ms").to_numpy()[order]
-    begins = np.r_[True, sorted_session[1:] != sorted_session[:-1]]
-    silent = np.vectorize(is_new_session, otypes=[np.bool_])(times[:-1], times[1:], gap_ms)
-    cuts = np.r_[False, silent] & ~begins
-    # Cuts so far, less those before the session began.
-    counted = np.cumsum(cuts)
-    part = counted - counted[np.flatnonzero(begins)][np.cumsum(begins) - 1]
-    parts = np.empty(len(order), dtype=np.int64)
-    parts[order] = part + 1
-    return log.with_frame(_named(log.frame, pl.Series("part", parts)))
+    return log.with_frame(name_parts(log.frame, pl.Series("part", _parts(log.frame, gap_ms)), "#"))
 
 
-def _named(frame: pl.DataFrame, part: pl.Series, mark: str = "#") -> pl.DataFrame:
-    """Give each part of a session a name of its own, by its number from 1."""
-    sessions, later = frame.get_column("session_id"), part > 1
-    names = frame.select(pl.format("{}{}{}", "session_id", pl.lit(mark), part)).to_series()
-    if names.filter(later).is_in(sessions.unique().implode()).any():
-        return _named(frame, part, mark + "#")
-    return frame.with_columns(pl.when(later).then(names).otherwise(sessions).alias("session_id"))
+def _parts(frame: pl.DataFrame, gap_ms: float) -> list[int]:
+    """Return of each click which part of its session it is in, from 1."""
+    session = session_numbers(frame)
+    clocks: list[int | None] = [None] * (int(session.max()) + 1)
+    begun = [1] * len(clocks)
+    parts = []
+    for number, timestamp_ms in zip(session.tolist(), frame.get_column("timestamp_ms").to_list(), strict=True):
+        clock = clocks[number]
+        if clock is None or is_new_session(clock, timestamp_ms, gap_ms):
+            begun[number] += clock is not None
+            clocks[number] = timestamp_ms
+        else:
+            clocks[number] = session_clock(clock, timestamp_ms, gap_ms)
+        parts.append(begun[number])
+    return parts
+
+
+def without_bots(log: ClickLog, preparation: Preparation) -> ClickLog:
+    """Leave out the sessions that a program seems to have made, by the limits that a preparation sets.
+
+    How many they were is in the log returned, and so in the manifest, and is said in the process's log.
+
+    Raises:
+        WrongUse: a limit on events per minute for a log without times.
+
+    """
+    limits = [name for name in _BOT_LIMITS if getattr(preparation, name) is not None]
+    if not limits:
+        return log
+    if preparation.max_events_per_minute is not None and not log.timed:
+        raise WrongUse(f"{log.name} has no times, so it has no events per minute: leave max_events_per_minute out")
+    wrong = pl.col("session_id").is_in(_bot_sessions(log.frame, preparation).implode())
+    bots, kept = log.frame.filter(wrong), log.frame.filter(~wrong)
+    if bots.height == 0:
+        return log
+    sessions = bots.get_column("session_id").n_unique()
+    asked = " or ".join(f"{getattr(preparation, name)} {_BOT_LIMITS[name]}" for name in limits)
+    _log.warning(
+        "%s: %d sessions with %d clicks have more than %s; they are left out", log.name, sessions, bots.height, asked
+    )
+    return replace(log.with_frame(kept), bot_sessions=sessions, bot_clicks=bots.height)
+
+
+def _bot_sessions(frame: pl.DataFrame, preparation: Preparation) -> pl.Series:
+    """Return the ids of the sessions that break a limit."""
+    most, repeats, run = (getattr(preparation, name) for name in _BOT_LIMITS)
+    found = [frame.get_column("session_id").head(0)]
+    if most is not None:
+        # So many events before this one lies less than a minute.
+        passed = pl.col("timestamp_ms") - pl.col("timestamp_ms").shift(most).over("session_id")
+        found.append(_sessions(frame.sort("session_id", "timestamp_ms"), passed < MINUTE_MS))
+    if repeats is not None:
+        found.append(_sessions(frame, pl.len().over("session_id", "item_id") > repeats))
+    if run is not None:
+        runs = frame.with_columns(pl.col("item_id").rle_id().over("session_id").alias("run"))
+        found.append(_sessions(runs, pl.len().over("session_id", "run") > run))
+    return pl.concat(found).unique()
+
+
+def _sessions(frame: pl.DataFrame, wrong: pl.Expr) -> pl.Series:
+    return frame.filter(wrong).get_column("session_id")
 
 
 def filter_clicks(log: ClickLog, preparation: Preparation) -> ClickLog:
     """Apply the filters that a preparation names to training clicks, in the order in which it lists them."""
+    log = without_bots(log, preparation)
     frame = log.frame
     if preparation.drop_duplicates:
         frame = frame.unique(["session_id", "item_id", "timestamp_ms", "event_type"], keep="first", maintain_order=True)

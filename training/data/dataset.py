@@ -112,7 +112,10 @@ def read_description(data: Mapping[str, Any]) -> tuple[Protocol, Preparation]:
 
 
 def join(logs: Sequence[ClickLog], name: str) -> ClickLog:
-    """Join logs into one, sorted stably by time; the titles are the first log's that has any."""
+    """Join logs into one, sorted stably by time; the titles are the first log's that has any.
+
+    Where one of them has the order of the stream within its sessions, all of them keep their order.
+    """
     titles = next((log.titles for log in logs if log.titles), None)
     return make_log(
         pl.concat([log.frame for log in logs]),
@@ -121,6 +124,8 @@ def join(logs: Sequence[ClickLog], name: str) -> ClickLog:
         timed=all(log.timed for log in logs),
         by_user=any(log.by_user for log in logs),
         bad_rows=sum(log.bad_rows for log in logs),
+        log_order=any(log.log_order for log in logs),
+        exports=[export for log in logs for export in log.exports],
     )
 
 

@@ -1,9 +1,10 @@
 """The click log: every reader ends in one, everything in training starts from one."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -28,6 +29,8 @@ class ClickLog:
 
     `frame` has the columns of `SCHEMA` and is sorted stably by `timestamp_ms`: clicks of the same millisecond stay in
     the order of the file. MovieLens has half of its neighbouring pairs in one second, so that order carries signal.
+    With `log_order` a click that came late stands where it came in its session, and only there is a time smaller than
+    the one before it.
     """
 
     frame: pl.DataFrame
@@ -41,6 +44,17 @@ class ClickLog:
 
     bad_rows: int = 0
     """Rows of the file that could not be read and were left out."""
+
+    log_order: bool = False
+    """True where a session's clicks stand in the order in which the stream got them, which is the order of its lists
+    and of its states: the stream never sorts by event time."""
+
+    exports: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    """What was exported from Kafka to give these clicks: of each export the topic, the cluster and the offsets."""
+
+    bot_sessions: int = 0
+    bot_clicks: int = 0
+    """Sessions, and the clicks in them, that were left out because a program seems to have made them."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -64,11 +78,11 @@ class ClickLog:
         return self.frame.height
 
     def with_frame(self, frame: pl.DataFrame) -> "ClickLog":
-        """Return the same log with other clicks (a part of them, cut sessions), sorted again."""
-        return replace(self, frame=_ordered(frame))
+        """Return the same log with a part of its clicks, or with its sessions named anew; their order stays."""
+        return replace(self, frame=frame.select(*SCHEMA))
 
     def clicks(self) -> Iterator[Click]:
-        """Yield the clicks as events, in time order.
+        """Yield the clicks as events, in the log's order.
 
         Event ids are made from the fingerprint and the position, so a replay of the same log sends the same events.
         """
@@ -84,11 +98,15 @@ class ClickLog:
                 user_id=user_id,
             )
 
-    def summary(self) -> dict[str, int | str]:
-        """Return what a manifest says about the data it was trained on."""
+    def summary(self) -> dict[str, Any]:
+        """Return what a manifest says about the data it was trained on.
+
+        `exports` is in it only for clicks that were exported from Kafka, `bots` only where a filter looked for them and
+        found some.
+        """
         times = self.frame.get_column("timestamp_ms")
-        first, last = (times[0], times[-1]) if len(self) else (0, 0)
-        return {
+        first, last = (times.min(), times.max()) if len(self) else (0, 0)
+        found: dict[str, Any] = {
             "name": self.name,
             "fingerprint": self.fingerprint,
             "rows": len(self),
@@ -97,6 +115,11 @@ class ClickLog:
             "first_timestamp_ms": first,
             "last_timestamp_ms": last,
         }
+        if self.exports:
+            found["exports"] = [dict(export) for export in self.exports]
+        if self.bot_sessions:
+            found["bots"] = {"sessions": self.bot_sessions, "clicks": self.bot_clicks}
+        return found
 
 
 def make_log(
@@ -107,22 +130,39 @@ def make_log(
     timed: bool = True,
     by_user: bool = False,
     bad_rows: int = 0,
+    log_order: bool = False,
+    exports: Sequence[Mapping[str, Any]] = (),
 ) -> ClickLog:
     """Build a log from clicks in file order.
 
     `session_id`, `item_id` and `timestamp_ms` (UTC epoch milliseconds) must be there; `event_type` is `view` and
-    `user_id` null where the frame has none. Other columns are dropped.
+    `user_id` null where the frame has none. Other columns are dropped. With `log_order` the clicks of each session stay
+    in the order of the file, whatever their times.
     """
-    return ClickLog(_ordered(frame), titles, name, timed, by_user, bad_rows)
+    return ClickLog(_ordered(frame, log_order), titles, name, timed, by_user, bad_rows, log_order, exports)
 
 
-def _ordered(frame: pl.DataFrame) -> pl.DataFrame:
+def _ordered(frame: pl.DataFrame, log_order: bool) -> pl.DataFrame:
     if "event_type" not in frame.columns:
         frame = frame.with_columns(pl.lit("view").alias("event_type"))
     if "user_id" not in frame.columns:
         frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias("user_id"))
     columns = [pl.col(name).cast(dtype) for name, dtype in SCHEMA.items()]
-    return frame.select(columns).sort("timestamp_ms", maintain_order=True)
+    time = pl.col("timestamp_ms")
+    # A late click counts as old as the newest before it in its session: then a stable sort leaves it where it is.
+    return frame.select(columns).sort(time.cum_max().over("session_id") if log_order else time, maintain_order=True)
+
+
+def name_parts(frame: pl.DataFrame, part: pl.Series, mark: str) -> pl.DataFrame:
+    """Give each part of a session a name of its own, by its number from 1: the second of `a` is `a`, `mark`, 2.
+
+    The mark is repeated where a session has such a name already.
+    """
+    sessions, later = frame.get_column("session_id"), part > 1
+    names = frame.select(pl.format("{}{}{}", "session_id", pl.lit(mark), part)).to_series()
+    if names.filter(later).is_in(sessions.unique().implode()).any():
+        return name_parts(frame, part, mark + mark[0])
+    return frame.with_columns(pl.when(later).then(names).otherwise(sessions).alias("session_id"))
 
 
 def _add_column(digest: "hashlib._Hash", column: pl.Series) -> None:

@@ -125,7 +125,8 @@ def last_days(log: ClickLog, days: float) -> Split:
     A session that began before the cut and ended after it is held out: no training click is later than the cut.
     """
     times = log.frame.get_column("timestamp_ms")
-    cut = (times[-1] if len(times) else 0) - days * DAY_MS
+    # Not the last row's time: where a session's order is that of the stream, the last click may have come late.
+    cut = (int(times.to_numpy().max()) if len(times) else 0) - days * DAY_MS
     ends = log.frame.select(pl.col("timestamp_ms").max().over("session_id")).to_series()
     return _whole_sessions(log, (ends > cut).to_numpy())
 

@@ -1,11 +1,14 @@
+from itertools import groupby
+
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import WrongUse
-from serving.session import is_new_session
-from training.data.clean import Preparation, filter_clicks, prepare, sessionise
+from serving.events import Click
+from serving.session import SessionState, is_new_session
+from training.data.clean import MINUTE_MS, Preparation, filter_clicks, prepare, sessionise
 from training.data.log import ClickLog, make_log
 
 GAP_MS = 100
@@ -81,3 +84,78 @@ def test_only_exact_repetitions_are_duplicates() -> None:
 def test_nothing_is_filtered_unless_asked_for() -> None:
     rows = [("a", "1", 0), ("a", "1", 0), ("b", "2", 5)]
     assert len(prepare(log_of(rows), Preparation())) == 3
+
+
+def bots_by_hand(rows: list[tuple[str, str, int]], most: int, repeats: int, run: int) -> set[str]:
+    """The sessions that break a limit, click by click."""
+    bots = set()
+    for session in {row[0] for row in rows}:
+        clicks = sorted((row for row in rows if row[0] == session), key=lambda row: row[2])
+        items, times = [click[1] for click in clicks], [click[2] for click in clicks]
+        in_a_minute = max(sum(time - MINUTE_MS < other <= time for other in times) for time in times)
+        in_a_row = max(len(list(group)) for _, group in groupby(items))
+        if in_a_minute > most or max(map(items.count, items)) > repeats or in_a_row > run:
+            bots.add(session)
+    return bots
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xy"), st.integers(0, 9).map(lambda t: t * 20_000))),
+    st.integers(1, 4), st.integers(1, 4), st.integers(1, 3),
+)  # fmt: skip
+def test_sessions_that_break_a_limit_are_left_out_whole_and_counted(
+    rows: list[tuple[str, str, int]], most: int, repeats: int, run: int
+) -> None:
+    log = log_of(rows)
+    limits = Preparation(max_events_per_minute=most, max_item_repeats=repeats, max_item_run=run)
+    bots = bots_by_hand(log.frame.select("session_id", "item_id", "timestamp_ms").rows(), most, repeats, run)
+    kept = filter_clicks(log, limits)
+    assert kept.frame.rows() == [row for row in log.frame.rows() if row[0] not in bots]
+    assert (kept.bot_sessions, kept.bot_clicks) == (len(bots), len(log) - len(kept))
+
+
+def test_a_program_is_told_from_a_person_and_the_report_says_what_was_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    crawler = [("crawler", str(i), 999 * i) for i in range(61)]
+    person = [("person", str(i), 1000 * i) for i in range(60)]
+    kept = filter_clicks(log_of(crawler + person), Preparation(max_events_per_minute=60))
+    assert set(kept.frame["session_id"]) == {"person"}
+    assert "1 sessions with 61 clicks have more than 60 events in a minute; they are left out" in caplog.text
+    assert kept.summary()["bots"] == {"sessions": 1, "clicks": 61}
+    assert "bots" not in filter_clicks(log_of(person), Preparation(max_events_per_minute=60)).summary()
+
+
+def test_repeats_in_a_row_and_in_all_are_two_limits() -> None:
+    rows = [("row", "1", 0), ("row", "1", 1), ("row", "2", 2), ("all", "1", 3), ("all", "2", 4), ("all", "1", 5)]
+    assert sessions_of(filter_clicks(log_of(rows), Preparation(max_item_run=1))) == {"all": "121"}
+    assert sessions_of(filter_clicks(log_of(rows), Preparation(max_item_repeats=1))) == {}
+
+
+def test_limits_that_mean_nothing_are_a_wrong_use() -> None:
+    with pytest.raises(WrongUse, match="max_item_run must be at least 1, not 0"):
+        Preparation(max_item_run=0)
+    with pytest.raises(WrongUse, match="clicks has no times, so it has no events per minute"):
+        filter_clicks(log_of([("a", "1", 0)], timed=False), Preparation(max_events_per_minute=60))
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 400)), min_size=1, max_size=30))
+def test_a_log_in_the_order_of_the_stream_is_cut_as_the_stream_cuts(clicks: list[tuple[str, int]]) -> None:
+    rows = [(session, f"i{place}", time) for place, (session, time) in enumerate(clicks)]
+    frame = pl.DataFrame(rows, schema=["session_id", "item_id", "timestamp_ms"], orient="row")
+    cut = sessionise(make_log(frame, log_order=True), GAP_MS)
+    states: dict[str, SessionState] = {}
+    parts: dict[str, list[str]] = {}
+    for session, item, time in rows:
+        state = states.setdefault(session, SessionState())
+        state.fold(Click(item, session, item, time), time, length=100, gap_ms=GAP_MS)
+        begun = parts.setdefault(session, [])
+        if state.count == 1:
+            begun.append("")
+        begun[-1] += item
+    expected = {
+        session if number == 1 else f"{session}#{number}": part
+        for session, begun in parts.items()
+        for number, part in enumerate(begun, start=1)
+    }
+    assert sessions_of(cut) == expected

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,3 +76,31 @@ def test_the_summary_counts() -> None:
     assert summary["items"] == 2
     assert (summary["first_timestamp_ms"], summary["last_timestamp_ms"]) == (3, 7)
     assert summary["name"] == "three"
+
+
+def test_in_log_order_a_late_click_stays_where_it_came_in_its_session() -> None:
+    rows = [("a", "1", 9), ("a", "2", 5), ("b", "3", 7), ("a", "4", 10), ("b", "5", 1)]
+    log = make_log(frame(rows), log_order=True)
+    assert log.frame["item_id"].to_list() == ["3", "5", "1", "2", "4"]
+    assert log.frame["timestamp_ms"].to_list() == [7, 1, 9, 5, 10]
+    assert (log.summary()["first_timestamp_ms"], log.summary()["last_timestamp_ms"]) == (1, 10)
+
+
+@given(ROWS)
+def test_in_log_order_every_session_reads_as_the_file_does_and_parts_of_the_log_too(
+    rows: list[tuple[str, str, int]],
+) -> None:
+    log = make_log(frame(rows), log_order=True)
+    found = log.frame.select("session_id", "item_id", "timestamp_ms").rows()
+    for session in {row[0] for row in rows}:
+        assert [row for row in found if row[0] == session] == [row for row in rows if row[0] == session]
+    assert log.with_frame(log.frame.slice(1)).frame.rows() == log.frame.rows()[1:]
+    if all(first[2] <= second[2] for first, second in pairwise(rows)):
+        assert found == rows
+
+
+def test_the_summary_says_from_where_the_clicks_were_exported() -> None:
+    export = {"topic": "clicks", "cluster_id": "c", "partitions": {"0": {"first": 3, "last": 7}}}
+    log = make_log(frame([("a", "1", 3)]), exports=[export])
+    assert log.with_frame(log.frame).summary()["exports"] == [export]
+    assert "exports" not in make_log(frame([])).summary()

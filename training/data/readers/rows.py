@@ -1,9 +1,10 @@
 """From what a layout found in a file to a click log: rows that are no clicks are counted, named, and limited."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -43,6 +44,8 @@ class RawClicks:
     time_unit: str | None = None
     movies: bool = False
     """The item ids are MovieLens's own, so `movies.dat` has their titles; those of `ml-1m.txt` are not."""
+    export: Mapping[str, Any] | None = None
+    """Where `nextclick export` wrote the file: what it says of the topic. Sessions are in the order of the stream."""
 
 
 def to_log(raw: RawClicks, path: Path, name: str, options: ReadOptions) -> ClickLog:
@@ -65,7 +68,15 @@ def to_log(raw: RawClicks, path: Path, name: str, options: ReadOptions) -> Click
         good = good.with_columns(pl.col("event_type").replace("", None).fill_null("view"))
     if "user_id" in good.columns:
         good = good.with_columns(pl.col("user_id").replace("", None))
-    return make_log(good, name=name, timed=raw.timed, by_user=raw.by_user, bad_rows=bad.height)
+    return make_log(
+        good,
+        name=name,
+        timed=raw.timed,
+        by_user=raw.by_user,
+        bad_rows=bad.height,
+        log_order=raw.export is not None,
+        exports=() if raw.export is None else (raw.export,),
+    )
 
 
 def _fault(columns: Sequence[str]) -> pl.Expr:

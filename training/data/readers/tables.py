@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from training.data.readers.columns import Columns, find_columns
+from training.data.readers.exported import read_export, read_exported
 from training.data.readers.rows import RawClicks
 from training.data.readers.text import field, first_line, read_lines, separator_of, split_fields
 from training.errors import DataError
@@ -23,12 +24,19 @@ def read_text_table(path: Path) -> RawClicks:
 
 
 def read_parquet(path: Path) -> RawClicks:
-    """Read a Parquet file; ids may be numbers or text, times numbers, text or timestamps."""
+    """Read a Parquet file; ids may be numbers or text, times numbers, text or timestamps.
+
+    Of a file that `nextclick export` wrote, the order of the stream is kept. Columns that training has no use for (an
+    item's attributes may be larger than everything else) are not read.
+    """
     try:
-        table = pl.read_parquet(path)
+        export = read_export(path)
+        if export is not None:
+            return RawClicks(read_exported(path), time_unit="ms", export=export)
+        columns = find_columns(list(pl.read_parquet_schema(path)), path)
+        table = pl.read_parquet(path, columns=list({name for name in _wanted(columns).values() if name is not None}))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} cannot be read as Parquet ({error}): expected a whole Parquet file") from error
-    columns = find_columns(table.columns, path)
     picked = _pick(columns, {name: pl.col(name) for name in table.columns})
     frame = table.with_row_index("line", offset=1).select("line", *picked)
     return _raw(
@@ -37,8 +45,12 @@ def read_parquet(path: Path) -> RawClicks:
 
 
 def _pick(columns: Columns, by_name: dict[str, pl.Expr]) -> list[pl.Expr]:
-    wanted = {name: getattr(columns, name) for name in ("session_id", "item_id", "time", "event_type", "user_id")}
-    return [by_name[theirs].alias(ours) for ours, theirs in wanted.items() if theirs is not None]
+    return [by_name[theirs].alias(ours) for ours, theirs in _wanted(columns).items() if theirs is not None]
+
+
+def _wanted(columns: Columns) -> dict[str, str | None]:
+    """Return the table's own names by ours."""
+    return {name: getattr(columns, name) for name in ("session_id", "item_id", "time", "event_type", "user_id")}
 
 
 def _raw(frame: pl.DataFrame, columns: Columns) -> RawClicks:
