@@ -81,7 +81,7 @@ class Blend:
         self, encoder: EncoderSide | None, counters: Sequence[CounterSide], catalogue: Catalogue, candidates: int
     ) -> None:
         self._encoder = encoder
-        self._counters = counters
+        self.counters = counters
         self._catalogue = catalogue
         self._candidates = min(candidates, len(catalogue))
         self._window = max([side.counter.window for side in counters], default=0)
@@ -97,13 +97,13 @@ class Blend:
         """The weights and floors of the sides."""
         return Weights(
             encoder=0.0 if self._encoder is None else self._encoder.weight,
-            counters=tuple(side.weight for side in self._counters),
-            floors=tuple(side.floor for side in self._counters),
+            counters=tuple(side.weight for side in self.counters),
+            floors=tuple(side.floor for side in self.counters),
         )
 
     def candidates(self, sessions: Sequence[Rows], vectors: Vectors) -> "Candidates":
         """Return the candidates of sessions, known item rows each, with what every side says of them."""
-        votes = [side.counter.score(sessions) for side in self._counters]
+        votes = [side.counter.score(sessions) for side in self.counters]
         rows = [vote.top(self._candidates)[1] for vote in votes]
         logits: Vectors | None = None
         if self._encoder is not None:

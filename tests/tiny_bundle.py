@@ -3,6 +3,7 @@
 Random, but a true recurrence: its lists depend on every item of the session and on their order.
 """
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.bundle import Bundle, BundleContents, EncoderSpec, write_bundle
+from serving.bundle import BlendSpec, Bundle, BundleContents, EncoderSpec, write_bundle
+from serving.counters import ItemRules, ItemRulesParameters, Popularity, PopularityParameters
 
 Vectors = npt.NDArray[np.float32]
 
@@ -62,6 +64,24 @@ def tiny_contents(
         seed=seed,
         golden_sessions=[ids[:3], ids[3:12], ["nowhere"]],
     )
+
+
+def tiny_blend_contents(*, encoder: bool = True, **changed: object) -> BundleContents:
+    """Contents like `tiny_contents`, with counters: item i's rules vote for the next three items, and popularity."""
+    contents = tiny_contents()
+    items = len(contents.item_ids)
+    followers = np.array([(row + step) % items + 1 for row in range(items) for step in (1, 2, 3)])
+    weights = np.tile(np.array([0.5, 0.3, 0.2], np.float32), items)
+    rules = ItemRules(
+        ItemRulesParameters(window=20, decay=0.8), np.array([0, *range(0, 3 * items + 1, 3)]), followers, weights
+    )
+    share = (contents.popularity[1:] / contents.popularity.sum()).astype(np.float32)
+    popular = Popularity(PopularityParameters(), np.arange(1, items + 1), share)
+    blend = BlendSpec(encoder=1.0 if encoder else 0.0, counters=[0.7, 0.1], floors=[1e-3, 1e-5], candidates=500)
+    contents = dataclasses.replace(contents, counters=(rules, popular), blend=blend)
+    if not encoder:
+        contents = dataclasses.replace(contents, encoder=None, encoder_onnx=b"", vectors=None)
+    return dataclasses.replace(contents, **changed)  # type: ignore[arg-type]
 
 
 def write_tiny_bundle(directory: Path, **parameters: object) -> Bundle:
