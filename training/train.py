@@ -29,6 +29,7 @@ from training.export import check_parity, export_step
 from training.loop import MONITORED_AT, Progress, Report, Trainer
 from training.losses import Loss
 from training.models import SessionEncoder, build_encoder
+from training.negatives import target_counts
 from training.recipes.recipe import Recipe
 from training.validation import EncoderScorer, validation_figures
 
@@ -142,7 +143,7 @@ def _trainer(
     return Trainer(
         encoder=encoder,
         windows=windows,
-        loss=Loss(recipe.loss, torch.from_numpy(counts)),
+        loss=Loss(recipe.loss, torch.from_numpy(counts), target_counts(windows, len(catalogue))),
         validate=lambda: validation_figures(scorer, cases, exclude=recipe.exclude, k=MONITORED_AT),
         config=recipe.loop,
         optimizer=recipe.optimizer,
