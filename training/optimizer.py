@@ -13,8 +13,9 @@ from training.checks import above, at_least, share
 from training.models import SessionEncoder
 from training.row_optimizer import RowOptimizer
 
-SPARSE_FROM = 50_000
-"""Items from which "auto" updates the rows of a batch alone."""
+SPARSE_FROM = 100_000
+"""Items from which "auto" updates the rows of a batch alone: a dense step takes 2.4 times as long there, and as long at
+about 30,000 (`tests/benchmarks/training_step.py`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

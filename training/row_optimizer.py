@@ -70,7 +70,7 @@ class RowOptimizer(torch.optim.Optimizer):
 
     def _step(self, table: Tensor, rows_R: Tensor, gradient_RD: Tensor, group: dict[str, Any]) -> None:
         rate, decay = group["lr"], group["weight_decay"]
-        weights_RD = table[rows_R]
+        weights_RD = _read(table, rows_R)
         if self._kind == "adamw":
             weights_RD *= 1 - rate * decay
         elif decay:
@@ -84,7 +84,7 @@ class RowOptimizer(torch.optim.Optimizer):
             case _:
                 change_RD = _adam(state, table, rows_R, gradient_RD)
         # Coalesced rows are unique, so the order of writing cannot matter.
-        table[rows_R] = weights_RD - rate * change_RD
+        table.index_copy_(0, rows_R, weights_RD - rate * change_RD)
 
 
 def _adam(state: dict[str, Tensor], table: Tensor, rows_R: Tensor, gradient_RD: Tensor) -> Tensor:
@@ -92,19 +92,20 @@ def _adam(state: dict[str, Tensor], table: Tensor, rows_R: Tensor, gradient_RD: 
         # float32, for torch converts a state to the type of its weights when it loads it; exact up to 2^24 steps.
         state["steps"] = table.new_zeros(len(table), 1)
         state["mean"], state["square"] = torch.zeros_like(table), torch.zeros_like(table)
-    steps_R1 = state["steps"][rows_R] + 1
-    mean_RD = torch.lerp(state["mean"][rows_R], gradient_RD, 1 - BETAS[0])
-    square_RD = torch.lerp(state["square"][rows_R], gradient_RD.square(), 1 - BETAS[1])
-    state["steps"][rows_R], state["mean"][rows_R], state["square"][rows_R] = steps_R1, mean_RD, square_RD
-    spread_RD = (square_RD / (1 - BETAS[1] ** steps_R1)).sqrt() + ADAM_EPS
+    steps_R1 = _read(state["steps"], rows_R).add_(1)
+    mean_RD = _read(state["mean"], rows_R).lerp_(gradient_RD, 1 - BETAS[0])
+    square_RD = _read(state["square"], rows_R).lerp_(gradient_RD.square(), 1 - BETAS[1])
+    for name, value in {"steps": steps_R1, "mean": mean_RD, "square": square_RD}.items():
+        state[name].index_copy_(0, rows_R, value)
+    spread_RD = (square_RD / (1 - BETAS[1] ** steps_R1)).sqrt_().add_(ADAM_EPS)
     return mean_RD / (1 - BETAS[0] ** steps_R1) / spread_RD
 
 
 def _adagrad(state: dict[str, Tensor], table: Tensor, rows_R: Tensor, gradient_RD: Tensor) -> Tensor:
     if not state:
         state["squares"] = table.new_zeros(len(table), 1)
-    squares_R1 = state["squares"][rows_R] + gradient_RD.square().mean(dim=1, keepdim=True)
-    state["squares"][rows_R] = squares_R1
+    squares_R1 = _read(state["squares"], rows_R) + gradient_RD.square().mean(dim=1, keepdim=True)
+    state["squares"].index_copy_(0, rows_R, squares_R1)
     return gradient_RD / (squares_R1.sqrt() + ADAGRAD_EPS)
 
 
@@ -113,6 +114,11 @@ def _momentum(state: dict[str, Tensor], table: Tensor, rows_R: Tensor, gradient_
         return gradient_RD
     if not state:
         state["sum"] = torch.zeros_like(table)
-    sum_RD = momentum * state["sum"][rows_R] + gradient_RD
-    state["sum"][rows_R] = sum_RD
+    sum_RD = momentum * _read(state["sum"], rows_R) + gradient_RD
+    state["sum"].index_copy_(0, rows_R, sum_RD)
     return sum_RD
+
+
+def _read(table: Tensor, rows_R: Tensor) -> Tensor:
+    # A tenth of the time of `table[rows_R]`.
+    return table.index_select(0, rows_R)
