@@ -29,3 +29,10 @@ def share(**values: float) -> None:
     for name, value in values.items():
         if not 0 <= value < 1:
             raise WrongUse(f"{name} is a share from 0 to below 1, not {value}")
+
+
+def within(minimum: float, maximum: float, **values: float) -> None:
+    """Refuse a value below the minimum or above the maximum."""
+    for name, value in values.items():
+        if not minimum <= value <= maximum:
+            raise WrongUse(f"{name} must be from {minimum} to {maximum}, not {value}")

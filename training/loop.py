@@ -32,7 +32,6 @@ from training.losses import Loss
 from training.models import SessionEncoder
 from training.optimizer import (
     OptimizerConfig,
-    learning_rate,
     load_optimizer_tensors,
     make_optimizer,
     optimizer_tensors,
@@ -136,7 +135,7 @@ class Trainer:
         if self.max_seconds is not None:
             above(0, max_seconds=self.max_seconds)
         self.progress = Progress()
-        self._optimizer = make_optimizer(self.optimizer, self.encoder.parameters())
+        self._optimizer = make_optimizer(self.optimizer, self.encoder, looks_up=self.loss.looks_up)
         self._best = _copied(self.encoder.state_dict())
         self._planned = self.config.epochs * self.windows.targets
         self._done = self._done_before = 0
@@ -189,14 +188,11 @@ class Trainer:
         return Epoch(number, total / seen, self.validate())
 
     def _step(self, batch: Batch, generator: torch.Generator) -> float:
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(self.optimizer, self._share_done())
         vectors_TD = self.encoder(batch.sessions)[batch.mask]
         loss: Tensor = self.loss(self.encoder, vectors_TD, batch.targets[batch.mask], generator)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), self.optimizer.clip_norm)
-        self._optimizer.step()
+        self._optimizer.step(self._share_done())
         return loss.item()
 
     def _conclude(self, epoch: Epoch) -> None:

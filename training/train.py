@@ -22,6 +22,7 @@ from training.errors import DataError
 from training.loop import MONITORED_AT, Progress, Report, Trainer
 from training.losses import Loss
 from training.models import AnyConfig, SessionEncoder, build_encoder
+from training.negatives import target_counts
 from training.prepared import Prepared, prepare_training
 from training.recipes.recipe import Recipe
 from training.validation import EncoderScorer, validation_figures
@@ -146,7 +147,7 @@ def _trainer(recipe: Recipe, model: AnyConfig, data: Prepared, seed: int) -> Tra
     return Trainer(
         encoder=encoder,
         windows=windows,
-        loss=Loss(recipe.loss, torch.from_numpy(data.counts)),
+        loss=Loss(recipe.loss, torch.from_numpy(data.counts), target_counts(windows, len(data.catalogue))),
         validate=lambda: validation_figures(scorer, data.validation, exclude=recipe.exclude, k=MONITORED_AT),
         config=recipe.loop,
         optimizer=recipe.optimizer,

@@ -59,7 +59,7 @@ def _trainer(
     return Trainer(
         encoder=encoder,
         windows=cut_windows(TRAIN, 10),
-        loss=Loss(loss or LossConfig(negatives=12), torch.from_numpy(COUNTS)),
+        loss=Loss(loss or LossConfig(negatives=12), torch.from_numpy(COUNTS), torch.from_numpy(COUNTS)),
         validate=lambda: validation_figures(scorer, VALID, exclude="none", k=20),
         config=LoopConfig(epochs=epochs, batch_targets=64, patience=patience, monitor="mrr@20", threads=1),
         optimizer=optimizer or OptimizerConfig(learning_rate=0.02),
@@ -73,9 +73,9 @@ def _equal(one: SessionEncoder, other: SessionEncoder) -> bool:
 
 
 @pytest.mark.parametrize("model", [GRUConfig(dim=8, hidden=16, dropout=0), LSTMConfig(dim=8, hidden=16, dropout=0)])
-@pytest.mark.parametrize("negatives", [0, 12])
-def test_a_known_structure_is_learnt(model: EncoderConfig, negatives: int) -> None:
-    progress = _trainer(model, loss=LossConfig(negatives=negatives), epochs=12).run()
+@pytest.mark.parametrize("kind", ["softmax", "sampled-softmax"])
+def test_a_known_structure_is_learnt(model: EncoderConfig, kind: str) -> None:
+    progress = _trainer(model, loss=LossConfig(kind=kind, negatives=12), epochs=12).run()  # type: ignore[arg-type]
     losses = [epoch.loss for epoch in progress.epochs]
     popular = CounterScorer("popularity", fit_popularity(TRAIN, ITEMS), popularity(TRAIN, ITEMS))
     by_popularity = evaluate_dense(popular, VALID, ITEMS, exclude="none", k=20).ranks
@@ -86,9 +86,21 @@ def test_a_known_structure_is_learnt(model: EncoderConfig, negatives: int) -> No
     assert best.validation["mrr@20"] > 0.9 > 3 * float(np.mean(1 / by_popularity))
 
 
-def test_sgd_learns_too() -> None:
-    progress = _trainer(optimizer=OptimizerConfig(kind="sgd", learning_rate=1.0)).run()
-    assert progress.epochs[-1].loss < progress.epochs[0].loss
+@pytest.mark.parametrize("tables", ["dense", "sparse"])
+@pytest.mark.parametrize(("kind", "rate"), [("adam", 0.02), ("adamw", 0.02), ("sgd", 1.0), ("adagrad", 0.1)])
+def test_every_optimizer_learns(kind: str, rate: float, tables: str) -> None:
+    how = OptimizerConfig(kind=kind, learning_rate=rate, tables=tables)  # type: ignore[arg-type]
+    progress = _trainer(optimizer=how, epochs=8).run()
+    assert progress.epochs[-1].loss < 0.6 * progress.epochs[0].loss
+
+
+@pytest.mark.parametrize("source", ["uniform", "in-batch", "mixed"])
+@pytest.mark.parametrize("kind", ["sampled-softmax", "gbce", "bpr-max", "bce"])
+def test_every_loss_learns_from_all_negatives(kind: str, source: str) -> None:
+    config = LossConfig(kind=kind, source=source, negatives=12, regularization=0.01)  # type: ignore[arg-type]
+    best = _trainer(loss=config, epochs=12).run().best()
+    assert best is not None
+    assert best.validation["mrr@20"] > 0.8
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
@@ -119,9 +131,12 @@ def _kill_in(epoch: int) -> Callable[[Report], None]:
     return report
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_a_resumed_training_ends_with_the_weights_of_one_that_never_stopped(tmp_path: Path, optimizer: str) -> None:
-    how = OptimizerConfig(kind=optimizer, learning_rate=0.02)  # type: ignore[arg-type]
+@pytest.mark.parametrize("tables", ["dense", "sparse"])
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "adagrad"])
+def test_a_resumed_training_ends_with_the_weights_of_one_that_never_stopped(
+    tmp_path: Path, kind: str, tables: str
+) -> None:
+    how = OptimizerConfig(kind=kind, tables=tables, learning_rate=0.02, weight_decay=0.01)  # type: ignore[arg-type]
     whole = _trainer(optimizer=how)
     expected = whole.run()
 

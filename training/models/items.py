@@ -44,6 +44,16 @@ class ItemTable(nn.Module):
         """Tell whether both uses share one table."""
         return self.input is None
 
+    def make_sparse(self) -> list[nn.Parameter]:
+        """Have the tables' gradients hold the rows that were looked up and no others; return the tables.
+
+        `input_vectors` and `item_vectors` use every row, and still give a gradient of all of them.
+        """
+        tables = [self.output] if self.input is None else [self.output, self.input]
+        for table in tables:
+            table.sparse = True
+        return [weight for table in tables for weight in table.parameters()]
+
     def read(self, rows: Tensor) -> Tensor:
         """Return what the encoder reads for items: int64 rows of any shape `[...]` to `[..., D]`."""
         return self._shaped((self.input or self.output)(rows))

@@ -23,7 +23,7 @@ from training.recipes.recipe import Recipe
 RECIPE = Recipe(
     name="quick",
     model=GRUConfig(dim=100, hidden=100, dropout=0.3, temperature=0.07),
-    loss=LossConfig(negatives=1024, alpha=0.5),
+    loss=LossConfig(kind="sampled-softmax", negatives=1024, alpha=0.5),
     optimizer=OptimizerConfig(learning_rate=5e-3),
     # One thread: two save a quarter of the time on two idle cores, but wait for each other ten times as long as they
     # compute when another process wants a core. The schedule ends low, so the last epochs are the best, and patience

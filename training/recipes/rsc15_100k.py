@@ -21,7 +21,7 @@ from training.recipes.recipe import Recipe
 RECIPE = Recipe(
     name="rsc15_100k",
     model=GRUConfig(dim=100, hidden=100, dropout=0.3, temperature=0.07),
-    loss=LossConfig(negatives=1024, alpha=0.5),
+    loss=LossConfig(kind="sampled-softmax", negatives=1024, alpha=0.5),
     optimizer=OptimizerConfig(learning_rate=5e-3),
     loop=LoopConfig(epochs=12, batch_targets=512, patience=4, threads=1),
     window=50,

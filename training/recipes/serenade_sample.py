@@ -21,7 +21,7 @@ from training.recipes.recipe import Recipe
 RECIPE = Recipe(
     name="serenade_sample",
     model=GRUConfig(dim=100, hidden=100, dropout=0.3, temperature=0.05),
-    loss=LossConfig(negatives=2048, alpha=0.75),
+    loss=LossConfig(kind="sampled-softmax", negatives=2048, alpha=0.75),
     optimizer=OptimizerConfig(learning_rate=5e-3),
     loop=LoopConfig(epochs=16, batch_targets=512, patience=5, threads=1),
     window=50,
