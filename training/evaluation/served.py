@@ -91,7 +91,8 @@ class BundleScorer:
 
     def _moment(self, at: int, context: Context) -> Moment:
         """Return a session's last moment; the "item ids" of its column are rows."""
-        rows, numbers, times = (column.tolist() for column in (context.events.rows, context.events.types, context.events.times))
+        events = context.events
+        rows, numbers, times = (column.tolist() for column in (events.rows, events.types, events.times))
         names = ("", *self._bundle.manifest.encoder.event_types)
         return Moment(
             at,

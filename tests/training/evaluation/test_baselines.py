@@ -1,19 +1,21 @@
 import numpy as np
 import pytest
 
+from tests.training.conftest import as_events
 from training.evaluation.baselines import Popularity, RecentPopularity, Scorer, SequentialRules, fit_baselines, markov
+from training.evaluation.cases import Context
 
 SESSIONS = [np.array([1, 2, 3]), np.array([1, 2]), np.array([3, 2, 4])]
 
 
 def scores(scorer: Scorer, *prefixes: list[int]) -> list[list[float]]:
-    found = scorer.scores([np.array(prefix, dtype=np.int64) for prefix in prefixes])
+    found = scorer.scores([Context(events, 0) for events in as_events(prefixes)])
     # Ties are broken by a millionth of the popularity, which these tests look past.
     return np.round(found, 5).tolist()  # type: ignore[no-any-return]
 
 
 def order(scorer: Scorer, prefix: list[int]) -> list[int]:
-    (line,) = scorer.scores([np.array(prefix, dtype=np.int64)])
+    (line,) = scorer.scores([Context(events, 0) for events in as_events([prefix])])
     return np.argsort(-line[1:], kind="stable").tolist()  # type: ignore[no-any-return]
 
 
