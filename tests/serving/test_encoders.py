@@ -1,6 +1,7 @@
 """The contract of both forms of encoders: a session vector depends on the session's window alone."""
 
 from bisect import bisect_right
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -234,7 +235,7 @@ def test_silences_are_cut_where_the_table_says() -> None:
 @given(st.lists(st.integers(-(10**6), 10**10), min_size=1, max_size=20))
 def test_silences_of_a_window_are_those_between_its_events(steps_ms: list[int]) -> None:
     times_ms = np.cumsum(steps_ms)
-    expected = [0, *(silence(int(a), int(b)) for a, b in zip(times_ms, times_ms[1:], strict=False))]
+    expected = [0, *(silence(int(a), int(b)) for a, b in pairwise(times_ms))]
     assert silences(times_ms).tolist() == expected
 
 
