@@ -135,7 +135,7 @@ class Recommender:
         All products have one shape, so that none depends on how many items a session has or which is beside it.
         """
         latest = np.array([self._latest(moment) for moment in moments])
-        if self.bundle.vectors is None:
+        if not self.bundle.vectors.shape[1]:
             return np.broadcast_to(latest[:, :1], rows.shape)
         items, seen = self.bundle.vectors.take(rows, axis=0), self.bundle.vectors.take(latest, axis=0)
         nearest = np.matmul(items, seen.transpose(0, 2, 1)).argmax(axis=2)

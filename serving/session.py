@@ -356,4 +356,4 @@ class Moment(msgspec.Struct, gc=False):
 
     def last_times(self, count: int) -> list[int]:
         """Return the times of the last `count` events, oldest first. Milliseconds."""
-        return [time for (time,) in _TIME.iter_unpack(self.times[-count * _TIME.size :])]
+        return [time for (time,) in _TIME.iter_unpack(self.times[max(0, len(self.times) - count * _TIME.size) :])]

@@ -1,10 +1,13 @@
-"""A real bundle, made in milliseconds: an ONNX GRU with random weights over random item vectors.
+"""A real bundle, made in milliseconds: an ONNX network with random weights over random item vectors.
 
-Random, but a true recurrence: its lists depend on every item of the session and on their order.
+Random, but true to its form: a GRU, or attention over a window. Its lists depend on every item of the session and on
+their order, and on types, silences and ages where it reads them.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from serving.bundle import BlendSpec, Bundle, BundleContents, EncoderSpec, write_bundle
 from serving.counters import ItemRules, ItemRulesParameters, Popularity, PopularityParameters
+from serving.encoders import TimeOf
+from serving.encoders.events import AGES, SILENCES
 
 Vectors = npt.NDArray[np.float32]
 
@@ -44,25 +49,113 @@ def gru_step(dim: int, seed: int = 0) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def attention_window(dim: int, seed: int = 0, *, timed: bool = False) -> bytes:
+    """One attention head in plain operators: the newest event asks, places (and with `timed`, ages) weigh.
+
+    `x` `[B, L, dim]` and `last` `[B]` in, with `timed` `ages` `[B, L, L]` too, `vector` `[B, dim]` out.
+    """
+    random = np.random.default_rng(seed)
+    query, key = ((random.normal(size=(dim, dim)) / np.sqrt(dim)).astype(np.float32) for _ in range(2))
+    constants = {
+        "query": query,
+        "key": key,
+        "by_age": random.normal(size=AGES).astype(np.float32),
+        "recency": np.array(0.3, np.float32),
+        "never": np.array(-np.inf, np.float32),
+        "one": np.array([1], np.int64),
+        "two": np.array([2], np.int64),
+        "zero_scalar": np.array(0, np.int64),
+        "one_scalar": np.array(1, np.int64),
+    }
+    node = helper.make_node
+    nodes = [
+        node("Unsqueeze", ["last", "one"], ["last_B1"]),
+        node("GatherND", ["x", "last_B1"], ["newest_BD"], batch_dims=1),
+        node("MatMul", ["newest_BD", "query"], ["query_BD"]),
+        node("Unsqueeze", ["query_BD", "two"], ["query_BD1"]),
+        node("MatMul", ["x", "key"], ["key_BLD"]),
+        node("MatMul", ["key_BLD", "query_BD1"], ["match_BL1"]),
+        node("Squeeze", ["match_BL1", "two"], ["match_BL"]),
+        node("Shape", ["x"], ["shape"]),
+        node("Gather", ["shape", "one_scalar"], ["length"]),
+        node("Range", ["zero_scalar", "length", "one_scalar"], ["place_L"]),
+        node("LessOrEqual", ["place_L", "last_B1"], ["seen_BL"]),
+        node("Cast", ["place_L"], ["float_place_L"], to=TensorProto.FLOAT),
+        node("Mul", ["float_place_L", "recency"], ["recency_L"]),
+        node("Add", ["match_BL", "recency_L"], ["placed_BL"]),
+        *(
+            [
+                node("GatherND", ["ages", "last_B1"], ["ages_BL"], batch_dims=1),
+                node("Gather", ["by_age", "ages_BL"], ["bias_BL"]),
+                node("Add", ["placed_BL", "bias_BL"], ["score_BL"]),
+            ]
+            if timed
+            else [node("Identity", ["placed_BL"], ["score_BL"])]
+        ),
+        node("Where", ["seen_BL", "score_BL", "never"], ["masked_BL"]),
+        node("Softmax", ["masked_BL"], ["weight_BL"], axis=1),
+        node("Unsqueeze", ["weight_BL", "one"], ["weight_B1L"]),
+        node("MatMul", ["weight_B1L", "x"], ["vector_B1D"]),
+        node("Squeeze", ["vector_B1D", "one"], ["vector"]),
+    ]
+    places = {"x": (TensorProto.FLOAT, ["B", "L", dim]), "last": (TensorProto.INT64, ["B"])}
+    if timed:
+        places["ages"] = (TensorProto.INT64, ["B", "L", "L"])
+    graph = helper.make_graph(
+        nodes,
+        "attention_window",
+        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in places.items()],
+        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["B", dim])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
 def tiny_contents(
-    items: int = 50, dim: int = 8, window: int = 6, factory: str = "Flat", seed: int = 0
+    items: int = 50,
+    dim: int = 8,
+    window: int = 6,
+    factory: str = "Flat",
+    seed: int = 0,
+    form: Literal["step", "window"] = "step",
+    event_types: Sequence[str] = (),
+    silences: bool = False,
+    time_of: TimeOf = "none",
 ) -> BundleContents:
     """Contents of a bundle over items `i1` to `i{items}`, more popular the smaller their number."""
     random = np.random.default_rng(seed)
-    vectors = random.normal(size=(items + 1, dim)).astype(np.float32)
+
+    def table(rows: int) -> Vectors:
+        return random.normal(size=(rows, dim)).astype(np.float32)
+
+    vectors = table(items + 1)
     vectors[0] = 0.0
     ids = [f"i{row}" for row in range(1, items + 1)]
+    spec = EncoderSpec(
+        kind="gru" if form == "step" else "attention",
+        form=form,
+        input_dim=dim,
+        dim=dim,
+        state_size=dim if form == "step" else 0,
+        window=window,
+        event_types=list(event_types),
+        silences=silences,
+        time_of=time_of,
+    )
     return BundleContents(
-        encoder=EncoderSpec(kind="gru", form="step", input_dim=dim, dim=dim, state_size=dim, window=window),
-        encoder_onnx=gru_step(dim, seed),
+        encoder=spec,
+        encoder_onnx=gru_step(dim, seed) if form == "step" else attention_window(dim, seed, timed=time_of != "none"),
         item_ids=ids,
         vectors=vectors,
         popularity=np.array([0, *range(items, 0, -1)], np.float32),
+        type_vectors=table(len(event_types) + 1) if event_types else None,
+        silence_vectors=table(SILENCES) if silences else None,
         titles=[f"Item {row}" for row in range(1, items + 1)],
         index_factory=factory,
         recipe={"name": "tiny"},
         seed=seed,
-        golden_sessions=[ids[:3], ids[3:12], ["nowhere"]],
+        golden_sessions=() if spec.needs else [ids[:3], ids[3:12], ["nowhere"]],
     )
 
 

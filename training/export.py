@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float32]
 
 def export_encoder(encoder: SessionEncoder) -> bytes:
     """Return the encoder's exported form (`SessionEncoder.exported`) as an ONNX file, for any number of sessions."""
-    module = encoder.exported().eval()
+    was_training, module = encoder.training, encoder.exported().eval()
     example, outputs = _example(encoder)
     dynamic = torch.export.Dim.DYNAMIC
     axes = {"x": 1, "state": 1, "last": 1} if encoder.form == "step" else {"x": 2, "last": 1, "ages": 3}
@@ -44,6 +44,7 @@ def export_encoder(encoder: SessionEncoder) -> bytes:
             dynamic_shapes={name: dict.fromkeys(range(axes[name]), dynamic) for name in example},
             verbose=False,
         )
+    encoder.train(was_training)
     assert program is not None  # with dynamo=True it always is one
     onnx_file: bytes = _without_traces(program.model_proto).SerializeToString()
     return onnx_file

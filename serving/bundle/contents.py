@@ -67,7 +67,8 @@ class Bundle:
     encoder: Encoder | NoEncoder
     index: Index | None
     """The index over the encoder's item vectors; None where there is no encoder."""
-    vectors: Vectors | None
+    vectors: Vectors
+    """Item vectors `[N + 1, dim]`, of no width where there is no encoder."""
     popularity: Vectors
     retrieval: Retrieval
     window: int

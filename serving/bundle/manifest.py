@@ -103,6 +103,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     files: dict[str, FileSpec]
 
     @property
+    def session_encoder(self) -> EncoderSpec:
+        """The encoder, of a bundle that is known to have one."""
+        if self.encoder is None:
+            raise BundleError(f"a bundle of {self.model} has no encoder")
+        return self.encoder
+
+    @property
     def model(self) -> str:
         """What makes the lists, in a word: the kinds of encoder and counters."""
         kinds = [] if self.encoder is None else [self.encoder.kind]

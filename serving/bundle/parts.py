@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import safetensors
 import safetensors.numpy
 
@@ -67,7 +68,7 @@ def put_together(directory: Path, manifest: Manifest, identity: str, files: Mapp
         catalogue=catalogue,
         encoder=encoder,
         index=index,
-        vectors=tensors.get("vectors"),
+        vectors=tensors.get("vectors", np.zeros((manifest.item_count + 1, 0), np.float32)),
         popularity=tensors["popularity"],
         retrieval=_retrieval(directory, manifest, index, tensors, counters, catalogue),
         window=window,

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.bundle import Bundle, BundleContents, load_bundle, write_bundle
-from serving.bundle.read import ENCODER_FILE
+from serving.encoders import RecurrentEncoder
 from serving.index import Index
 from tests.benchmarks.results import CACHE, say
 from tests.public_data import data_home
@@ -73,11 +73,12 @@ def grown_bundle(items: int) -> Bundle:
 
 def session_vectors(bundle: Bundle, sessions: Sequence[Sequence[str]]) -> Floats:
     """Return the session vector after each click of the sessions, shuffled, the first `QUERIES` of them."""
-    vectors = []
+    encoder, vectors = bundle.encoder, []
+    assert isinstance(encoder, RecurrentEncoder)  # it was trained as one
     for session in sessions[: QUERIES * 2]:
-        state = np.zeros((1, bundle.manifest.encoder.state_size), np.float32)
-        for row in bundle.catalogue.rows(session[: bundle.manifest.encoder.window]):
-            state, vector = bundle.encoder.step([int(row)], state)
+        state = np.zeros((1, bundle.manifest.session_encoder.state_size), np.float32)
+        for row in bundle.catalogue.rows(session[: bundle.manifest.session_encoder.window]):
+            state, vector = encoder.step([(int(row), 0, 0)], state)
             vectors.append(vector[0])
     chosen = np.random.default_rng(0).permutation(len(vectors))[:QUERIES]
     return np.stack(vectors)[chosen]
@@ -143,7 +144,7 @@ def _contents(trained: Bundle, items: int) -> BundleContents:
     popularity[: known + 1] = trained.popularity[: known + 1]
     return BundleContents(
         encoder=trained.manifest.encoder,
-        encoder_onnx=(trained.directory / ENCODER_FILE).read_bytes(),
+        encoder_onnx=(trained.directory / trained.manifest.session_encoder.file).read_bytes(),
         item_ids=[*ids, *(f"{FIRST_NEW_ID + number}" for number in range(items - known))],
         vectors=grow(trained.vectors, items),
         popularity=popularity,

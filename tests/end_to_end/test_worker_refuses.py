@@ -14,6 +14,7 @@ from serving.events import Click
 from stream.contract.specs import changelog_name
 from stream.settings import Settings
 from tests.end_to_end.service import Service, Worker, get, plain
+from tests.tiny_bundle import write_tiny_bundle
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.end_to_end
@@ -114,6 +115,15 @@ def test_a_bundle_with_one_wrong_bit_is_refused(
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     assert_refused(service.start_worker(), name, "copy the bundle again")
+
+
+def test_a_bundle_that_needs_the_time_of_the_query_is_refused(
+    kafka_broker: str, new_service: NewService, tmp_path: Path
+) -> None:
+    service = new_service(kafka_broker)
+    service.bundle = tmp_path / "comparisons-only"
+    write_tiny_bundle(service.bundle, form="window", time_of="query")
+    assert_refused(service.start_worker(), "needs query_time", "model.time_of=last")
 
 
 def test_a_port_that_is_taken_is_refused(kafka_broker: str, new_service: NewService) -> None:

@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,14 +80,14 @@ def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
         load_bundle(tmp_path)
 
 
-@pytest.mark.parametrize(("found", "remedy"), [(2, "run a newer nextclick"), (0, "train the bundle again")])
+@pytest.mark.parametrize(("found", "remedy"), [(3, "run a newer nextclick"), (1, "train the bundle again")])
 def test_another_format_is_refused(own_bundle: Bundle, found: int, remedy: str) -> None:
     edit_manifest(own_bundle.directory, lambda manifest: manifest.update(format=found, novelty=[1, 2]))
-    with pytest.raises(BundleError, match=f"bundle format {found}, this version reads format 1: {remedy}"):
+    with pytest.raises(BundleError, match=f"bundle format {found}, this version reads format 2: {remedy}"):
         load_bundle(own_bundle.directory)
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"name": "some-package"}', b'{"format": 1}', b"\xff"])
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'{"name": "some-package"}', b'{"format": 2}', b"\xff"])
 def test_a_foreign_manifest_is_refused(own_bundle: Bundle, raw: bytes) -> None:
     (own_bundle.directory / "manifest.json").write_bytes(raw)
     with pytest.raises(BundleError, match=r"manifest\.json is"):
@@ -95,7 +96,7 @@ def test_a_foreign_manifest_is_refused(own_bundle: Bundle, raw: bytes) -> None:
 
 def test_an_encoder_form_of_the_future_is_refused(own_bundle: Bundle) -> None:
     edit_manifest(own_bundle.directory, lambda manifest: manifest["encoder"].update(form="oracle"))
-    with pytest.raises(BundleError, match="encoder form 'oracle', this version runs 'step'"):
+    with pytest.raises(BundleError, match=r"manifest\.json is damaged or foreign .*'oracle'.*encoder\.form"):
         load_bundle(own_bundle.directory)
 
 
@@ -104,6 +105,49 @@ def test_a_manifest_that_reaches_out_of_its_folder_is_refused(own_bundle: Bundle
     edit_manifest(own_bundle.directory, lambda manifest: manifest["files"].update({"../../etc/passwd": seal}))
     with pytest.raises(BundleError, match=r"names files that no bundle has: \.\./\.\./etc/passwd"):
         load_bundle(own_bundle.directory)
+
+
+def test_what_an_encoder_reads_of_events_is_written_and_read_back(any_bundle: Bundle) -> None:
+    loaded = load_bundle(any_bundle.directory)
+    assert loaded.manifest.encoder == any_bundle.manifest.encoder
+    assert loaded.manifest.needs == []
+    assert (any_bundle.directory / f"encoder.{loaded.manifest.session_encoder.form}.onnx").exists()
+    tables = safetensors.numpy.load((any_bundle.directory / "items.safetensors").read_bytes())
+    assert ("type_vectors" in tables) == bool(loaded.manifest.session_encoder.event_types)
+    assert ("silence_vectors" in tables) == loaded.manifest.session_encoder.silences
+
+
+def test_a_bundle_for_the_time_of_the_query_loads_and_says_what_it_needs(query_bundle: Bundle) -> None:
+    loaded = load_bundle(query_bundle.directory)
+    assert loaded.manifest.needs == ["query_time"]
+    assert loaded.manifest.session_encoder.time_of == "query"
+
+
+def test_a_manifest_that_hides_what_its_encoder_needs_is_refused(query_bundle: Bundle, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(query_bundle.directory, tmp_path / "own"))
+    edit_manifest(directory, lambda manifest: manifest.update(needs=[]))
+    with pytest.raises(BundleError, match=r"what it needs: found \[\], expected \['query_time'\]"):
+        load_bundle(directory)
+
+
+def test_a_bundle_without_the_file_of_its_form_is_refused(own_bundle: Bundle) -> None:
+    edit_manifest(own_bundle.directory, lambda manifest: manifest["encoder"].update(form="window"))
+    with pytest.raises(BundleError, match=r"names no encoder\.window\.onnx"):
+        load_bundle(own_bundle.directory)
+
+
+def test_event_types_in_another_order_fail_the_golden_sessions(tmp_path: Path) -> None:
+    directory = write_tiny_bundle(tmp_path / "own", event_types=["buy", "view"]).directory
+    edit_manifest(directory, lambda manifest: manifest["encoder"].update(event_types=["view", "buy"]))
+    with pytest.raises(BundleError, match="golden session 0 gives encoder list"):
+        load_bundle(directory)
+
+
+def test_types_that_have_no_vector_are_refused(tmp_path: Path) -> None:
+    directory = write_tiny_bundle(tmp_path / "own", event_types=["buy", "view"]).directory
+    edit_manifest(directory, lambda manifest: manifest["encoder"].update(event_types=["view", "buy", "like"]))
+    with pytest.raises(BundleError, match=r"'type_vectors': \(3, 8\).* expected .*'type_vectors': \(4, 8\)"):
+        load_bundle(directory)
 
 
 def test_parts_of_different_runs_are_refused_even_when_resealed(own_bundle: Bundle, tmp_path: Path) -> None:
@@ -141,7 +185,7 @@ def test_tensors_of_another_type_or_shape_are_refused_even_when_resealed(own_bun
         load_bundle(own_bundle.directory)
     tensors = {"vectors": own_bundle.vectors, "popularity": own_bundle.popularity[:-1]}
     reseal(own_bundle.directory, "items.safetensors", safetensors.numpy.save(tensors))
-    with pytest.raises(BundleError, match=r"popularity: found \(50,\), expected \(51,\)"):
+    with pytest.raises(BundleError, match=r"'popularity': \(50,\).*expected .*'popularity': \(51,\)"):
         load_bundle(own_bundle.directory)
 
 
@@ -163,6 +207,16 @@ def spoilt(**changes: object) -> BundleContents:
     return dataclasses.replace(tiny_contents(), **changes)  # type: ignore[arg-type]
 
 
+def spoilt_types(**changes: object) -> BundleContents:
+    whole = tiny_contents(event_types=["view", "buy"], silences=True)
+    return dataclasses.replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def spoilt_query(**changes: object) -> BundleContents:
+    whole = tiny_contents(form="window", time_of="query")
+    return dataclasses.replace(whole, **changes)  # type: ignore[arg-type]
+
+
 def with_nan() -> np.ndarray:
     vectors = tiny_contents().vectors.copy()
     vectors[3, 3] = np.nan
@@ -178,6 +232,19 @@ def with_nan() -> np.ndarray:
         (spoilt(titles=["one"]), "1 titles for 50 items"),
         (spoilt(vectors=np.ones((51, 8), np.float32)), "row 0 of vectors is padding"),
         (tiny_contents(window=401), "train it with a shorter window"),
+        (
+            spoilt(input_vectors=np.zeros((51, 4), np.float32)),
+            r"input vectors have shape \(51, 4\), expected \(51, 8\)",
+        ),
+        (spoilt(type_vectors=np.zeros((3, 8), np.float32)), r"'type_vectors': \(3, 8\)"),
+        (spoilt_types(type_vectors=np.zeros((2, 8), np.float32)), r"'type_vectors': \(2, 8\).*expected.*\(3, 8\)"),
+        (
+            spoilt_types(silence_vectors=np.zeros((7, 8), np.float32)),
+            r"'silence_vectors': \(7, 8\).*expected.*\(21, 8\)",
+        ),
+        (spoilt_types(silence_vectors=None), r"expected.*'silence_vectors': \(21, 8\)"),
+        (spoilt_types(type_vectors=np.full((3, 8), np.nan, np.float32)), "type vectors hold NaN"),
+        (spoilt_query(golden_sessions=[["i1"]]), "needs query_time gives no lists, so it has no golden sessions"),
         (spoilt(popularity=np.zeros(7, np.float32)), r"popularity have shape \(7,\)"),
     ],
 )

@@ -13,6 +13,8 @@ from serving.process import Hit, Mode, Processed, Sourced, process
 from serving.recommender import Recommender
 from serving.session import SessionState, encode_state
 from serving.settings import ServingSettings
+from tests.serving.conftest import BUNDLES
+from tests.tiny_bundle import write_tiny_bundle
 
 GAP_S = 100.0
 
@@ -22,10 +24,22 @@ def recommender(bundle: Bundle) -> Recommender:
     return Recommender(bundle, ServingSettings(session_gap_s=GAP_S, session_length=8, list_size=5))
 
 
+@pytest.fixture(scope="session", params=["step", "step, types and silences", "window, types, silences and ages"])
+def any_recommender(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recommender:
+    """Both forms of encoders, with all that they may read of an event."""
+    bundle = write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny", **BUNDLES[request.param])
+    return Recommender(bundle, ServingSettings(session_gap_s=GAP_S, session_length=8, list_size=5))
+
+
 def click(
-    event: int | str, session: str = "s", item: str = "i1", at_s: float = 0, consent: bool | None = None
+    event: int | str,
+    session: str = "s",
+    item: str = "i1",
+    at_s: float = 0,
+    consent: bool | None = None,
+    event_type: str = "view",
 ) -> Click:
-    return Click(str(event), session, item, int(at_s * 1000), consent=consent)
+    return Click(str(event), session, item, int(at_s * 1000), event_type, consent=consent)
 
 
 def log(*clicks: Click) -> list[Sourced]:
@@ -38,14 +52,18 @@ def items(processed: Processed) -> list[list[str]]:
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Sourced]:
-    """A log of several sessions: duplicates, silences, late and unknown items, visitors without consent."""
+    """A log of several sessions: duplicates, silences, late and unknown items, other types, no consent."""
     clicks = []
     at_s = 1000.0
     for event in range(draw(st.integers(1, 40))):
         at_s += draw(st.sampled_from([0, 1, 1, 5, 60, 250, -30]))
         event_id = draw(st.integers(0, event)) if draw(st.integers(0, 9)) == 0 else event
         session, item = f"s{draw(st.integers(0, 2))}", f"i{draw(st.integers(1, 60))}"
-        clicks.append(click(event_id, session, item, at_s, draw(st.sampled_from([None, None, None, True, False]))))
+        consent, kind = (
+            draw(st.sampled_from([None, None, None, True, False])),
+            draw(st.sampled_from(["view", "buy", "?"])),
+        )
+        clicks.append(click(event_id, session, item, at_s, consent, kind))
     return log(*clicks)
 
 
@@ -71,20 +89,20 @@ def played(
 @given(logs(), st.lists(st.integers(1, 9), min_size=1, max_size=4))
 @settings(deadline=None)
 def test_how_a_log_is_cut_into_batches_changes_nothing(
-    recommender: Recommender, clicks: list[Sourced], sizes: list[int]
+    any_recommender: Recommender, clicks: list[Sourced], sizes: list[int]
 ) -> None:
-    assert played(clicks, sizes, recommender) == played(clicks, [len(clicks)], recommender)
+    assert played(clicks, sizes, any_recommender) == played(clicks, [len(clicks)], any_recommender)
 
 
 @given(logs())
 @settings(deadline=None)
-def test_a_session_does_not_depend_on_the_others(recommender: Recommender, clicks: list[Sourced]) -> None:
+def test_a_session_does_not_depend_on_the_others(any_recommender: Recommender, clicks: list[Sourced]) -> None:
     alone = defaultdict(list)
     for sourced in clicks:
         alone[sourced.click.session_id].append(sourced)
-    together = process({}, clicks, recommender, Control())
+    together = process({}, clicks, any_recommender, Control())
     for session, own in alone.items():
-        separate = process({}, own, recommender, Control())
+        separate = process({}, own, any_recommender, Control())
         assert [s.value for s in together.lists if s.click.session_id == session] == [s.value for s in separate.lists]
         assert together.states.get(session) == separate.states.get(session)
 
@@ -92,13 +110,13 @@ def test_a_session_does_not_depend_on_the_others(recommender: Recommender, click
 @given(logs(), st.integers(0, 40), st.integers(0, 40))
 @settings(deadline=None)
 def test_events_that_are_delivered_again_change_nothing(
-    recommender: Recommender, clicks: list[Sourced], done: int, back: int
+    any_recommender: Recommender, clicks: list[Sourced], done: int, back: int
 ) -> None:
     """What a crash does: the states are ahead of the committed offset, and part of the log is read again."""
-    first = process({}, clicks[:done], recommender, Control())
+    first = process({}, clicks[:done], any_recommender, Control())
     resumed = max(0, min(done, len(clicks)) - back)
-    again = process(first.states, clicks[resumed:], recommender, Control())
-    whole = process({}, clicks, recommender, Control())
+    again = process(first.states, clicks[resumed:], any_recommender, Control())
+    whole = process({}, clicks, any_recommender, Control())
     assert first.states | again.states == whole.states
     ids = {encode_recommendation(s.recommendation) for s in first.lists + again.lists}
     assert ids == {encode_recommendation(s.recommendation) for s in whole.lists}

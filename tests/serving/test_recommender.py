@@ -8,14 +8,15 @@ from serving.bundle import Bundle
 from serving.errors import WrongUse
 from serving.events import Reason, RecommendedItem
 from serving.recommender import ListWriter, RankedList, Recommender
-from serving.session import Moment, join_lines, last_lines
+from serving.session import Interaction, Moment, SessionState, last_lines
 from serving.settings import ServingSettings
 
 
 def moment(*session: int) -> Moment:
     """A session of items of the tiny bundle, whose rows are their numbers up to 50."""
     newest = session[-1] if session[-1] <= 50 else 0
-    return Moment(0, newest, len(session), join_lines(f"i{item}" for item in session))
+    state = SessionState.of([Interaction(f"i{item}", "view", n, n) for n, item in enumerate(session)])
+    return Moment(0, newest, len(session), state.items, state.types, state.times)
 
 
 def lists(recommender: Recommender, vector: np.ndarray | None, *moments: Moment) -> list[RankedList]:
@@ -144,6 +145,11 @@ def test_a_list_is_written_as_its_items_would_be_one_by_one(
     ]
     assert found == RankedList.of("encoder", expected)
     assert bytes(found.items) == msgspec.json.encode(expected)
+
+
+def test_a_bundle_that_needs_the_time_of_the_query_is_refused(query_bundle: Bundle) -> None:
+    with pytest.raises(WrongUse, match=r"needs query_time, which no stream knows .* model\.time_of=last"):
+        Recommender(query_bundle, ServingSettings())
 
 
 def test_a_bundle_that_reads_more_than_a_session_keeps_is_refused(bundle: Bundle) -> None:

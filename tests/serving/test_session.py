@@ -184,8 +184,14 @@ def test_event_hashes_tell_ids_apart_and_fit_a_signed_integer(one: str, other: s
     assert (event_hash(one) == event_hash(other)) is (one == other)
 
 
-def test_a_moment_gives_its_last_items() -> None:
-    moment = Moment(0, 9, 10, join_lines(f"i{n}" for n in range(6, 10)))  # of 10 events the last 4 are kept
+def test_a_moment_gives_its_last_items_types_and_times() -> None:
+    kept = [Interaction(f"i{n}", "view" if n % 2 else "buy", 1000 * n, n) for n in range(6, 10)]
+    state = SessionState.of(kept)  # of 10 events the last 4 are kept
+    moment = Moment(0, 9, 10, state.items, state.types, state.times)
     assert moment.last(2) == ["i8", "i9"]
     assert moment.since(7) == ["i7", "i8", "i9"]
     assert moment.since(0) == ["i6", "i7", "i8", "i9"]
+    assert moment.last_types(3) == ["view", "buy", "view"]
+    assert moment.last_times(2) == [8000, 9000]
+    assert moment.last_times(9) == [6000, 7000, 8000, 9000]
+    assert (moment.last(0), moment.last_types(0), moment.last_times(0)) == ([], [], [])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.data.generator import generate
-from training.data.sequences import Rows
+from training.data.sequences import Events, Rows
 from training.data.splits import Training, parse_protocol, split
 from training.loop import LoopConfig
 from training.losses import LossConfig
@@ -17,6 +17,11 @@ from training.train import Trained, train_bundle
 
 def as_rows(sessions: Iterable[Sequence[int]]) -> list[Rows]:
     return [np.array(session, dtype=np.int64) for session in sessions]
+
+
+def as_events(sessions: Iterable[Sequence[int]]) -> list[Events]:
+    """Sessions of items, with an event of the first type each minute."""
+    return [Events(rows, np.ones_like(rows), 60_000 * np.arange(len(rows))) for rows in as_rows(sessions)]
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from serving.catalogue import Catalogue
-from serving.counters import ItemRules, ItemRulesParameters, Popularity, PopularityParameters
+from serving.counters import Counter, ItemRules, ItemRulesParameters, Popularity, PopularityParameters
 from serving.index import Index
 from serving.ranks import ndcg
 from serving.retrieval import Blend, CounterSide, EncoderSide
@@ -51,11 +51,12 @@ def test_what_tells_the_next_item_outweighs_what_does_not() -> None:
 def test_fitting_never_makes_it_worse_than_equal_weights() -> None:
     random = np.random.default_rng(0)
     popular = Popularity(PopularityParameters(), np.arange(1, ITEMS + 1), random.random(ITEMS).astype(np.float32) + 0.1)
-    counters, cases = [popular, _rules(1, 0.5)], _cases(1)
+    counters: list[Counter] = [popular, _rules(1, 0.5)]
+    cases = _cases(1)
     sides = Sides(encoder=None, nearest=None, counters=counters, catalogue=CATALOGUE)
     fitted = fit_blend(sides, cases, BlendConfig(monitor="mrr"), exclude="none")
     equal = Blend(None, [CounterSide(counter=counter, weight=1.0, floor=1e-4) for counter in counters], CATALOGUE, 500)
-    found = equal.candidates([context.known for context in cases.contexts(0, len(cases))], np.zeros((len(cases), 0)))
+    found = equal.candidates([context.known for context in cases.contexts(0, len(cases))], np.zeros((len(cases), 0), np.float32))
     scores = found.blended(equal.weights)
     own = np.where(found.rows == cases.targets[:, None], scores, -np.inf).max(axis=1)
     assert fitted.figures["mrr@20"] >= np.mean(1 / (scores >= own[:, None]).sum(axis=1))
@@ -106,7 +107,6 @@ def test_a_finished_training_can_end_in_another_blend(
     (folder / "bundle").rename(folder / "first")
     other = replace(blend_recipe, counters=(SequentialRulesConfig(steps=1, window=1),))
     second = train_bundle(other, small_training, seed=0, out=folder / "bundle", resume=True)
-    assert first.bundle.vectors is not None
     assert np.array_equal(first.bundle.vectors, second.bundle.vectors)
     assert first.bundle.id != second.bundle.id
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from serving.errors import WrongUse
-from tests.training.conftest import as_rows
+from tests.training.conftest import as_events
 from training.batches import cut_windows
 from training.checkpoint import load_checkpoint
 from training.counters import fit_popularity
-from training.data.sequences import Rows, popularity
+from training.data.sequences import Events, popularity
 from training.errors import TrainingError
 from training.evaluation.cases import Cases
 from training.evaluation.dense import evaluate_dense
@@ -26,21 +26,21 @@ from training.validation import EncoderScorer, validation_figures
 ITEMS = 20
 
 
-def _walks(sessions: int, seed: int) -> list[Rows]:
+def _walks(sessions: int, seed: int) -> list[Events]:
     """Sessions that go round the catalogue, by one or by two: the last item alone does not say which."""
     random = np.random.default_rng(seed)
     start, stride = random.integers(0, ITEMS, sessions), random.integers(1, 3, sessions)
-    return [(a + b * np.arange(6)) % ITEMS + 1 for a, b in zip(start, stride, strict=True)]
+    return as_events((a + b * np.arange(6)) % ITEMS + 1 for a, b in zip(start, stride, strict=True))
 
 
-def _cases(sessions: list[Rows]) -> Cases:
+def _cases(sessions: list[Events]) -> Cases:
     """Predict the last click of each session."""
     last = np.array([len(session) - 1 for session in sessions])
     return Cases(sessions, np.arange(len(sessions)), last, last)
 
 
 TRAIN, VALID = _walks(300, 0), _cases(_walks(60, 1))
-COUNTS = np.bincount(np.concatenate(TRAIN), minlength=ITEMS + 1).astype(np.float32)
+COUNTS = np.bincount(np.concatenate([session.rows for session in TRAIN]), minlength=ITEMS + 1).astype(np.float32)
 
 
 def _trainer(
@@ -228,7 +228,7 @@ def test_progress_of_an_untrained_encoder_has_no_best() -> None:
 
 def test_sessions_of_one_click_do_not_matter() -> None:
     plain, more = _trainer(epochs=1), _trainer(epochs=1)
-    more.windows = cut_windows([*TRAIN, *as_rows([[3], [4]])], 10)
+    more.windows = cut_windows([*TRAIN, *as_events([[3], [4]])], 10)
     plain.run()
     more.run()
     assert _equal(plain.encoder, more.encoder)

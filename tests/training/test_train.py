@@ -27,8 +27,8 @@ def test_a_bundle_is_whole_and_says_how_it_was_made(
     manifest = bundle.manifest
     assert bundle.id == trained.bundle.id
     assert manifest.recipe == json.loads(json.dumps(small_recipe.parameters()))
-    assert manifest.recipe["model"]["kind"] == manifest.encoder.kind == "gru"
-    assert (manifest.encoder.window, manifest.seed) == (10, 0)
+    assert manifest.recipe["model"]["kind"] == manifest.session_encoder.kind == "gru"
+    assert (manifest.session_encoder.window, manifest.seed) == (10, 0)
     assert manifest.data["fingerprint"] == small_training.clicks.fingerprint
     assert read_description(manifest.data) == (parse_protocol("next-item"), small_recipe.preparation)
     assert bundle.popularity.sum() == len(small_training.clicks)
@@ -139,7 +139,7 @@ def test_an_lstm_with_separate_tables_is_a_bundle_too(
         small_recipe, model=LSTMConfig(dim=12, hidden=8, layers=2, tied=False), loop=LoopConfig(epochs=1)
     )
     bundle = train_bundle(recipe, small_training, seed=0, out=tmp_path / "lstm").bundle
-    assert (bundle.manifest.encoder.kind, bundle.manifest.encoder.state_size) == ("lstm", 2 * 2 * 8)
+    assert (bundle.manifest.session_encoder.kind, bundle.manifest.session_encoder.state_size) == ("lstm", 2 * 2 * 8)
 
 
 def test_a_bundle_is_never_overwritten(trained: Trained, small_recipe: Recipe, small_training: Training) -> None:

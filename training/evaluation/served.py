@@ -99,8 +99,7 @@ class BundleScorer:
         scores = np.empty((len(contexts), len(self._bundle.popularity)), dtype=np.float32)
         known = np.array(found, dtype=np.bool_)
         scores[~known] = self._bundle.popularity
-        if self._bundle.vectors is not None:
-            scores[known] = vectors[known] @ self._bundle.vectors.T
+        scores[known] = vectors[known] @ self._bundle.vectors.T
         return scores
 
     def _vectors(self, contexts: Sequence[Context]) -> tuple[npt.NDArray[np.float32], Sequence[bool]]:

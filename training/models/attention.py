@@ -8,7 +8,7 @@ Shape suffixes, this file only:
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,12 @@ class AttentionConfig(EncoderConfig):
     blocks: int = 2
     heads: int = 1
 
+    fewest_blocks: ClassVar[int] = 1
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, window=self.window, blocks=self.blocks, heads=self.heads)
+        at_least(1, window=self.window, heads=self.heads)
+        at_least(self.fewest_blocks, blocks=self.blocks)
         if self.dim % self.heads:
             raise WrongUse(f"dim {self.dim} cannot be cut into {self.heads} heads: take a multiple of {self.heads}")
 

@@ -32,10 +32,10 @@ class COREConfig(AttentionConfig):
     blocks: int = 1
     """Blocks before the weights; 0 is the plain mean."""
 
+    fewest_blocks = 0
+
     def __post_init__(self) -> None:
-        # The plain mean has no blocks, which any other attention encoder must have.
-        if self.blocks:
-            super().__post_init__()
+        super().__post_init__()
         above(0, expansion=self.expansion)
         share(item_dropout=self.item_dropout)
         if self.temperature is None:

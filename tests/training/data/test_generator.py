@@ -11,7 +11,7 @@ from training.data.readers import read_log
 from training.data.sequences import build_catalogue, popularity, session_numbers, to_sequences
 from training.data.splits import last_share
 from training.data.writers import write_log
-from training.evaluation.cases import build_cases
+from training.evaluation.cases import Context, build_cases
 from training.evaluation.dense import evaluate_dense
 from training.evaluation.scorers import CounterScorer
 
@@ -92,9 +92,9 @@ def test_who_reads_the_whole_session_beats_counting_and_counting_beats_popularit
     class Truth:
         name = "truth"
 
-        def scores(self, prefixes: list[np.ndarray]) -> np.ndarray:
-            known = shop.next_item([places[rows[rows > 0] - 1] for rows in prefixes])[:, places]
-            return np.column_stack([np.zeros(len(prefixes)), known])
+        def scores(self, contexts: list[Context]) -> np.ndarray:
+            known = shop.next_item([places[context.known - 1] for context in contexts])[:, places]
+            return np.column_stack([np.zeros(len(contexts)), known])
 
     def hit_rate(scorer: object) -> float:
         found = evaluate_dense(scorer, cases, len(catalogue), exclude="current", k=20)  # type: ignore[arg-type]

@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from serving.catalogue import Catalogue
 from training.data.log import make_log
-from training.data.sequences import Rows
 from training.data.splits import HeldOut, leave_one_out, whole
 from training.evaluation import dense
-from training.evaluation.cases import build_cases
+from training.evaluation.cases import Context, build_cases
 from training.evaluation.dense import evaluate_dense, pessimistic_ranks, top_rows
 
 
@@ -28,8 +27,8 @@ class Fixed:
     def __init__(self, *values: float) -> None:
         self._values = np.array([0.0, *values])
 
-    def scores(self, prefixes: Sequence[Rows]) -> np.ndarray:
-        return np.tile(self._values, (len(prefixes), 1))
+    def scores(self, contexts: Sequence[Context]) -> np.ndarray:
+        return np.tile(self._values, (len(contexts), 1))
 
 
 CATALOGUE = Catalogue(["a", "b", "c", "d"])
@@ -40,14 +39,14 @@ def test_every_click_after_the_first_is_a_case_in_the_order_of_time() -> None:
     assert cases.targets.tolist() == [2, 0, 1, 4]
     assert cases.current.tolist() == [1, 3, 2, 0]
     assert cases.click.tolist() == [2, 3, 4, 5]
-    assert [rows.tolist() for rows in cases.prefixes(0, 4)] == [[1], [3], [1, 2], [3, 0]]
+    assert [context.events.rows.tolist() for context in cases.contexts(0, 4)] == [[1], [3], [1, 2], [3, 0]]
 
 
 def test_leave_one_out_has_one_case_per_session_with_its_whole_history() -> None:
     log = held_out(("s", "a"), ("s", "b"), ("t", "c"), ("s", "c"), ("t", "d")).log
     cases = build_cases(leave_one_out(log).held_out, CATALOGUE)
     assert cases.targets.tolist() == [3]
-    assert [rows.tolist() for rows in cases.prefixes(0, 1)] == [[1, 2]]
+    assert [context.events.rows.tolist() for context in cases.contexts(0, 1)] == [[1, 2]]
 
 
 def test_ranks_by_hand_for_each_exclusion() -> None:
