@@ -1,6 +1,6 @@
 """From raw clicks to the sessions that training reads: cut at gaps as a worker cuts them, then optional filters."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -73,7 +73,9 @@ def sessionise(log: ClickLog, gap_ms: float | None) -> ClickLog:
     part = counted - counted[np.flatnonzero(begins)][np.cumsum(begins) - 1]
     parts = np.empty(len(order), dtype=np.int64)
     parts[order] = part + 1
-    return log.with_frame(_named(log.frame, pl.Series("part", parts)))
+    named = _named(log.frame, pl.Series("part", parts))
+    inexact = named.filter(log.frame.get_column("session_id").is_in(list(log.inexact))).get_column("session_id")
+    return replace(log.with_frame(named), inexact=frozenset(inexact))
 
 
 def _named(frame: pl.DataFrame, part: pl.Series, mark: str = "#") -> pl.DataFrame:

@@ -42,6 +42,9 @@ class ClickLog:
     bad_rows: int = 0
     """Rows of the file that could not be read and were left out."""
 
+    inexact: frozenset[str] = field(default=frozenset(), repr=False)
+    """The sessions with a time that the file itself calls inexact; protocols that need times do not test them."""
+
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 of the clicks, 64 hex digits: equal for the same clicks in the same order, from whatever file."""
@@ -107,13 +110,14 @@ def make_log(
     timed: bool = True,
     by_user: bool = False,
     bad_rows: int = 0,
+    inexact: frozenset[str] = frozenset(),
 ) -> ClickLog:
     """Build a log from clicks in file order.
 
     `session_id`, `item_id` and `timestamp_ms` (UTC epoch milliseconds) must be there; `event_type` is `view` and
     `user_id` null where the frame has none. Other columns are dropped.
     """
-    return ClickLog(_ordered(frame), titles, name, timed, by_user, bad_rows)
+    return ClickLog(_ordered(frame), titles, name, timed, by_user, bad_rows, inexact)
 
 
 def _ordered(frame: pl.DataFrame) -> pl.DataFrame:

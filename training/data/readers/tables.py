@@ -37,7 +37,7 @@ def read_parquet(path: Path) -> RawClicks:
 
 
 def _pick(columns: Columns, by_name: dict[str, pl.Expr]) -> list[pl.Expr]:
-    wanted = {name: getattr(columns, name) for name in ("session_id", "item_id", "time", "event_type", "user_id")}
+    wanted = {name: getattr(columns, name) for name in ("session_id", "item_id", "time", "event_type", "user_id", "exact")}
     return [by_name[theirs].alias(ours) for ours, theirs in wanted.items() if theirs is not None]
 
 
