@@ -11,7 +11,7 @@
 | `leave-one-out` | the last click of every session of at least 3 | seen | miss |
 | `leave-one-out-exact` | the same, tested for sessions only all of whose times are exact | seen | miss |
 | `rolling-days:7` | 7 cycles: each of the last 7 x 24 hours, after training on all that is earlier | current | miss |
-| `ader:16` | 16 cycles: each of the last 16 weeks, after training on all that is earlier, by ADER's terms | none | drop |
+| `ader:16` | 16 cycles: each of the last 16 weeks, after training on what is earlier, by ADER's terms | none | drop |
 
 Validation is held out from what is left by the same rule (`last-week`: the week before; `ratio:8-1-1`: the tenth
 before; `time`, at a moment, and the cycles: the last tenth). `drop` leaves out the test clicks on items that training

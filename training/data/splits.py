@@ -30,6 +30,8 @@ __all__ = [
     "Training",
     "cycles",
     "first_clicks",
+    "last_days",
+    "last_share",
     "leave_one_out",
     "parse_protocol",
     "split",

@@ -17,8 +17,8 @@ from training.data.dataset import describe, read_test, read_training
 from training.data.log import make_log
 from training.data.splits import Protocol, parse_protocol
 from training.data.writers import write_log
-from training.evaluation.dense import Evaluated
-from training.evaluation.protocols import Terms, evaluate, figures
+from training.evaluation.protocols import evaluate
+from training.evaluation.terms import Terms
 
 PROTOCOL = parse_protocol("next-item:0.2")
 PREPARATION = Preparation(session_gap_s=600)
@@ -54,24 +54,8 @@ def app() -> typer.Typer:
     return app
 
 
-def test_all_metrics_by_hand() -> None:
-    # Four cases: first place, third place, not found, found behind the list of three.
-    found = Evaluated(np.array([1, 3, 0, 4]), np.array([[1, 2, 3], [2, 1, 4], [1, 2, 0], [2, 3, 1]]))
-    assert figures(found, 3, 8) == pytest.approx(
-        {
-            "recall@3": 2 / 4,
-            "hr@3": 2 / 4,
-            "precision@3": 2 / 4 / 3,
-            "f1@3": (2 * 1 * (1 / 3) / (1 + 1 / 3)) * 2 / 4,
-            "mrr@3": (1 + 1 / 3) / 4,
-            "ndcg@3": (1 + 1 / np.log2(4)) / 4,
-            "coverage@3": 4 / 8,
-        }
-    )
-
-
 def test_a_report_carries_everything_that_its_figures_depend_on(bundle: Bundle, clicks: Path) -> None:
-    report = evaluate(bundle, clicks, Terms(protocol=PROTOCOL, k=5), command="nextclick evaluate ...")
+    report = evaluate(bundle, clicks, Terms(protocol=PROTOCOL, ks=(5,)), command="nextclick evaluate ...")
     held_out = read_test(clicks, PROTOCOL, PREPARATION)
     assert report.same_training
     assert report.preparation == PREPARATION
@@ -96,8 +80,8 @@ def test_unknown_items_can_be_dropped(bundle: Bundle, clicks: Path) -> None:
 
 def test_leave_one_out_is_scored_densely_unless_asked_otherwise(bundle: Bundle, clicks: Path) -> None:
     protocol = Protocol("leave-one-out")
-    dense = evaluate(bundle, clicks, Terms(protocol=protocol, exclude="seen", k=10))
-    served = evaluate(bundle, clicks, Terms(protocol=protocol, exclude="seen", k=10, through="served"))
+    dense = evaluate(bundle, clicks, Terms(protocol=protocol, ks=(10,)))
+    served = evaluate(bundle, clicks, Terms(protocol=protocol, ks=(10,), through="served"))
     assert (dense.rows[0].path, served.rows[0].path) == ("dense", "served")
     assert dense.rows[0].figures == pytest.approx(served.rows[0].figures)
     assert dense.cases == dense.sessions

@@ -33,8 +33,8 @@ class RawClicks:
     """A file's rows before validation.
 
     `frame` has `line` (its number in the file, from 1) and the string columns `session_id` and `item_id`, `time` (any
-    type; int64 milliseconds already where `timed` is false), and where known `event_type`, `user_id` and `exact` (`0` or
-    `false` where the time is not). Nulls are allowed anywhere.
+    type; int64 milliseconds already where `timed` is false), and where known `event_type`, `user_id` and `exact` (`0`
+    or `false` where the time is not). Nulls are allowed anywhere.
     """
 
     frame: pl.DataFrame

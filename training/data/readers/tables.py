@@ -37,8 +37,9 @@ def read_parquet(path: Path) -> RawClicks:
 
 
 def _pick(columns: Columns, by_name: dict[str, pl.Expr]) -> list[pl.Expr]:
-    wanted = {name: getattr(columns, name) for name in ("session_id", "item_id", "time", "event_type", "user_id", "exact")}
-    return [by_name[theirs].alias(ours) for ours, theirs in wanted.items() if theirs is not None]
+    wanted = ("session_id", "item_id", "time", "event_type", "user_id", "exact")
+    found = {ours: getattr(columns, ours) for ours in wanted}
+    return [by_name[theirs].alias(ours) for ours, theirs in found.items() if theirs is not None]
 
 
 def _raw(frame: pl.DataFrame, columns: Columns) -> RawClicks:
