@@ -57,7 +57,7 @@ def rank_cases(bundle: Bundle, path: Path, terms: Terms, options: ReadOptions | 
             "clicks), so the test may be among them; name the data and the protocol of its training"
         )
     held_out = read_test(path, terms.protocol, read_description(data)[1], options)
-    task = make_task(held_out, training, bundle, terms)
+    task = make_task(held_out, training, bundle.catalogue, bundle.vectors, terms)
     return case_ranks(task.held_out, task.cases, rank_bundle(bundle, task, terms).ranks)
 
 

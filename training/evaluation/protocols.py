@@ -98,7 +98,8 @@ def evaluate(
     data = bundle.manifest.data
     preparation = preparation or read_description(data)[1]
     training = read_training(path, terms.protocol, preparation, options, refit=bool(data.get("refit", False)))
-    task = make_task(read_test(path, terms.protocol, preparation, options), training, bundle, terms)
+    held_out = read_test(path, terms.protocol, preparation, options)
+    task = make_task(held_out, training, bundle.catalogue, bundle.vectors, terms)
     found = rank_bundle(bundle, task, terms)
     return Report(
         terms=terms,
@@ -122,14 +123,19 @@ def evaluate(
     )
 
 
-def make_task(held_out: HeldOut, training: Training, bundle: Bundle, terms: Terms) -> Task:
-    """Return the cases of held-out clicks under the terms, in the rows of a bundle's catalogue."""
-    catalogue = bundle.catalogue
+def make_task(
+    held_out: HeldOut,
+    training: Training,
+    catalogue: Catalogue,
+    vectors: npt.NDArray[np.float32] | None,
+    terms: Terms,
+) -> Task:
+    """Return the cases of held-out clicks under the terms, in the rows of a catalogue; `vectors` are its items'."""
     held_out = counted(held_out, terms.counted, pl.Series(catalogue.item_ids[1:]))
     rows = catalogue.rows(training.clicks.frame.get_column("item_id"))
     clicks = np.bincount(rows, minlength=len(catalogue) + 1)
     clicks[0] = 0
-    return Task(held_out, build_cases(held_out, catalogue), catalogue, clicks, bundle.vectors)
+    return Task(held_out, build_cases(held_out, catalogue), catalogue, clicks, vectors)
 
 
 def rank_bundle(bundle: Bundle, task: Task, terms: Terms) -> Evaluated:

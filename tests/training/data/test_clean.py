@@ -1,3 +1,5 @@
+import dataclasses
+
 import polars as pl
 import pytest
 from hypothesis import given
@@ -81,3 +83,10 @@ def test_only_exact_repetitions_are_duplicates() -> None:
 def test_nothing_is_filtered_unless_asked_for() -> None:
     rows = [("a", "1", 0), ("a", "1", 0), ("b", "2", 5)]
     assert len(prepare(log_of(rows), Preparation())) == 3
+
+
+def test_the_parts_of_a_session_with_inexact_times_are_inexact_too() -> None:
+    rows = [("a", "1", 0), ("b", "2", 1), ("a", "3", 500), ("b", "4", 501)]
+    log = dataclasses.replace(log_of(rows), inexact=frozenset("a"))
+    assert sessionise(log, GAP_MS).inexact == {"a", "a#2"}
+    assert sessionise(log, None).inexact == {"a"}
