@@ -27,7 +27,7 @@ PANELS = {
     "Start here": ["demo"],
     "Run": ["broker", "topics", "worker", "dead-letters", "config"],
     "Try": ["replay", "watch"],
-    "Train": ["generate", "export", "train", "evaluate", "bundle"],
+    "Train": ["generate", "export", "train", "evaluate", "compare", "bundle"],
 }
 
 # What is missing when an import fails, and the extra that brings it.

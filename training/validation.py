@@ -59,4 +59,4 @@ class EncoderScorer:
 
 def validation_figures(scorer: EncoderScorer, cases: Cases, *, exclude: Exclude, k: int) -> dict[str, float]:
     """Return the figures of `serving.ranks.summary` at k over the cases."""
-    return summary(evaluate_dense(scorer, cases, scorer.item_count, exclude=exclude, k=k).ranks, k)
+    return summary(evaluate_dense(scorer, cases, scorer.item_count, exclude=exclude).ranks, k)

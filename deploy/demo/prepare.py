@@ -69,6 +69,6 @@ def rivals(data: DemoData, exclude: Exclude) -> dict[str, frozenset[str]]:
     }
     hits = {}
     for name, scorer in scorers.items():
-        ranks = evaluate_dense(scorer, cases, items, exclude=exclude, k=K).ranks
+        ranks = evaluate_dense(scorer, cases, items, exclude=exclude).ranks
         hits[name] = frozenset(event_ids[(ranks >= 1) & (ranks <= K)].tolist())
     return hits

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 
-def output_file(help_text: str) -> Any:
+def output_file(help_text: str, option: str = "--json") -> Any:
     """Return the option `--json FILE`, which is refused before any work is done where FILE cannot be written."""
-    return typer.Option("--json", metavar="FILE", help=help_text, callback=_writable)
+    return typer.Option(option, metavar="FILE", help=help_text, callback=_writable)
 
 
 def _writable(path: Path | None) -> Path | None:

@@ -30,6 +30,7 @@ WRITING_JSON = {
     "config show": [],
     "dead-letters show": [],
     "evaluate": ["nowhere", "--data", "nowhere"],
+    "compare": ["nowhere", "nowhere", "--data", "nowhere"],
     "topics check": [],
     "topics describe": [],
     "watch": [],

@@ -15,12 +15,12 @@ def test_hit_rate_and_recall_count_items_among_the_first_k() -> None:
 
 
 def test_precision_spreads_a_hit_over_k_places() -> None:
-    assert ranks.precision(RANKS, 4) == (1 / 4 + 1 / 4 + 0 + 0) / 4
+    assert ranks.figure(RANKS, "precision", 4) == (1 / 4 + 1 / 4 + 0 + 0) / 4
 
 
 def test_f1_is_the_harmonic_mean_of_precision_and_recall_case_by_case() -> None:
     hit = 2 * (1 / 4) * 1 / (1 / 4 + 1)
-    assert ranks.f1(RANKS, 4) == pytest.approx((hit + hit) / 4)
+    assert ranks.figure(RANKS, "f1", 4) == pytest.approx((hit + hit) / 4)
 
 
 def test_mrr_and_ndcg_discount_by_rank() -> None:
@@ -28,12 +28,21 @@ def test_mrr_and_ndcg_discount_by_rank() -> None:
     assert ranks.ndcg(RANKS, 4) == pytest.approx((1 / math.log2(2) + 1 / math.log2(4)) / 4)
 
 
-def test_reciprocal_rank_of_one_case_agrees_with_mrr() -> None:
-    assert [ranks.reciprocal_rank(int(rank), 4) for rank in RANKS] == [1, 1 / 3, 0, 0]
+def test_what_each_case_adds_to_a_metric() -> None:
+    assert ranks.gains(RANKS, "mrr", 4).tolist() == [1, 1 / 3, 0, 0]
+    assert ranks.gains(RANKS, "recall", 5).tolist() == [1, 1, 1, 0]
+    assert ranks.gains(RANKS, "ndcg", 5).tolist() == [1, 1 / 2, 1 / math.log2(6), 0]
 
 
-def test_coverage_is_the_share_of_the_catalogue_that_was_shown() -> None:
-    assert ranks.coverage([["a", "b", "c"], ["a", "d", "e"]], 2, 10) == 3 / 10
+def test_the_average_precision_of_one_item_is_its_reciprocal_rank() -> None:
+    assert ranks.figure(RANKS, "map", 4) == (1 + 1 / 3) / 4
+
+
+def test_a_summary_has_every_metric_at_every_k() -> None:
+    found = ranks.summary(RANKS, (1, 5))
+    assert found.keys() == {f"{metric}@{k}" for metric in ranks.METRICS for k in (1, 5)}
+    assert (found["recall@1"], found["recall@5"]) == (1 / 4, 3 / 4)
+    assert ranks.summary(RANKS, 5).items() <= found.items()
 
 
 def test_no_cases_give_zero_and_k_must_be_positive() -> None:

@@ -56,7 +56,9 @@ def test_fitting_never_makes_it_worse_than_equal_weights() -> None:
     sides = Sides(encoder=None, nearest=None, counters=counters, catalogue=CATALOGUE)
     fitted = fit_blend(sides, cases, BlendConfig(monitor="mrr"), exclude="none")
     equal = Blend(None, [CounterSide(counter=counter, weight=1.0, floor=1e-4) for counter in counters], CATALOGUE, 500)
-    found = equal.candidates([context.known for context in cases.contexts(0, len(cases))], np.zeros((len(cases), 0), np.float32))
+    found = equal.candidates(
+        [context.known for context in cases.contexts(0, len(cases))], np.zeros((len(cases), 0), np.float32)
+    )
     scores = found.blended(equal.weights)
     own = np.where(found.rows == cases.targets[:, None], scores, -np.inf).max(axis=1)
     assert fitted.figures["mrr@20"] >= np.mean(1 / (scores >= own[:, None]).sum(axis=1))

@@ -2,12 +2,13 @@
 
 import typer
 
-from training.commands import evaluate, generate, train
+from training.commands import compare, evaluate, generate, train
 
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands to `nextclick`."""
     for module in (
+        compare,
         evaluate,
         generate,
         train,

@@ -87,7 +87,9 @@ def sessionise(log: ClickLog, gap_ms: float | None) -> ClickLog:
     """
     if gap_ms is None or len(log) == 0:
         return log
-    return log.with_frame(name_parts(log.frame, pl.Series("part", _parts(log.frame, gap_ms)), "#"))
+    named = name_parts(log.frame, pl.Series("part", _parts(log.frame, gap_ms)), "#")
+    inexact = named.filter(log.frame.get_column("session_id").is_in(list(log.inexact))).get_column("session_id")
+    return replace(log.with_frame(named), inexact=frozenset(inexact))
 
 
 def _parts(frame: pl.DataFrame, gap_ms: float) -> list[int]:

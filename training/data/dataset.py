@@ -16,8 +16,19 @@ import polars as pl
 from serving.errors import WrongUse
 from training.data.clean import Preparation, filter_clicks, sessionise
 from training.data.log import ClickLog, make_log
+from training.data.protocol import Conventions
 from training.data.readers import ReadOptions, read_log
-from training.data.splits import HeldOut, Protocol, Training, parse_protocol, split, whole
+from training.data.splits import (
+    HeldOut,
+    Protocol,
+    Training,
+    parse_protocol,
+    split,
+    split_validation,
+    whole,
+    with_sessions,
+    without_unknown,
+)
 
 _ENDINGS = (".dat", ".txt", ".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
 _BESIDE = ("movies.dat", "users.dat", "movies.csv", "links.csv", "tags.csv", "readme.txt")
@@ -66,28 +77,49 @@ def find_parts(path: Path) -> Parts:
 
 
 def read_training(
-    path: Path, protocol: Protocol, preparation: Preparation | None = None, options: ReadOptions | None = None
+    path: Path,
+    protocol: Protocol,
+    preparation: Preparation | None = None,
+    options: ReadOptions | None = None,
+    *,
+    refit: bool = False,
 ) -> Training:
     """Read what training may see of a data set under a protocol, with a validation part split off by the same rule.
 
-    The test clicks are dropped here (or, given as a file, never read) before any filter counts an item.
+    The test clicks are dropped here (or, given as a file, never read) before any filter counts an item. With `refit`,
+    the validation part is learned from too and there is none: for a last training of what has been chosen already.
 
     Raises:
         DataError: the data cannot be read, or the protocol leaves nothing to learn from.
+        WrongUse: the protocol is several trainings, see `Protocol.cycles`.
 
     """
     preparation = preparation or Preparation()
     parts = find_parts(path)
-    log = _read(parts.train, path, preparation, options)
     given = protocol.name == "next-item" and protocol.value is None
+    validation_files = parts.validation if given else []
+    log = _read([*parts.train, *(validation_files if refit else [])], path, preparation, options)
+    begin_ms = None
     if not (given and parts.test):
-        log = split(log, protocol).before
-    if given and parts.validation:
-        clicks, validation = log, whole(_read(parts.validation, path, preparation, options))
+        outer = split(log, protocol)
+        log, begin_ms = outer.before, outer.begin_ms
+    if refit:
+        nothing = whole(log.with_frame(log.frame.clear()))
+        return Training(filter_clicks(log, preparation), nothing, refit=True)
+    if validation_files:
+        clicks, validation = log, whole(_read(validation_files, path, preparation, options))
     else:
-        inner = split(log, protocol)
+        inner = split_validation(log, protocol, begin_ms)
         clicks, validation = inner.before, inner.held_out
-    return Training(filter_clicks(clicks, preparation), validation)
+    clicks = filter_clicks(clicks, preparation)
+    return Training(clicks, counted(validation, protocol.conventions, clicks.frame.get_column("item_id").unique()))
+
+
+def counted(held_out: HeldOut, conventions: Conventions, known: pl.Series) -> HeldOut:
+    """Return what a protocol counts of held-out clicks: without unknown items and short sessions where it says so."""
+    if conventions.unknown == "drop":
+        held_out = without_unknown(held_out, known)
+    return with_sessions(held_out, conventions.min_session_length)
 
 
 def read_test(
@@ -103,12 +135,25 @@ def read_test(
 
 def describe(training: Training, protocol: Protocol, preparation: Preparation) -> dict[str, Any]:
     """Return what a manifest says about its data, enough for an evaluation to hold out the same clicks again."""
-    return {**training.clicks.summary(), "protocol": str(protocol), "preparation": asdict(preparation)}
+    return {
+        **training.clicks.summary(),
+        "protocol": str(protocol),
+        "preparation": asdict(preparation),
+        "refit": training.refit,
+    }
 
 
 def read_description(data: Mapping[str, Any]) -> tuple[Protocol, Preparation]:
     """Return the protocol and the preparation that a manifest's `data` describes, or the defaults."""
     return parse_protocol(data.get("protocol", "next-item")), Preparation(**data.get("preparation", {}))
+
+
+def read_described(
+    data: Mapping[str, Any], path: Path, protocol: Protocol, options: ReadOptions | None = None
+) -> Training:
+    """Read the training part of a data set as a manifest's `data` describes it: same preparation, refitted or not."""
+    preparation = read_description(data)[1]
+    return read_training(path, protocol, preparation, options, refit=bool(data.get("refit", False)))
 
 
 def join(logs: Sequence[ClickLog], name: str) -> ClickLog:
@@ -126,6 +171,7 @@ def join(logs: Sequence[ClickLog], name: str) -> ClickLog:
         bad_rows=sum(log.bad_rows for log in logs),
         log_order=any(log.log_order for log in logs),
         exports=[export for log in logs for export in log.exports],
+        inexact=frozenset().union(*(log.inexact for log in logs)),
     )
 
 

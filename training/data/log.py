@@ -55,6 +55,8 @@ class ClickLog:
     bot_sessions: int = 0
     bot_clicks: int = 0
     """Sessions, and the clicks in them, that were left out because a program seems to have made them."""
+    inexact: frozenset[str] = field(default=frozenset(), repr=False)
+    """The sessions with a time that the file itself calls inexact; protocols that need times do not test them."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -132,6 +134,7 @@ def make_log(
     bad_rows: int = 0,
     log_order: bool = False,
     exports: Sequence[Mapping[str, Any]] = (),
+    inexact: frozenset[str] = frozenset(),
 ) -> ClickLog:
     """Build a log from clicks in file order.
 
@@ -139,7 +142,9 @@ def make_log(
     `user_id` null where the frame has none. Other columns are dropped. With `log_order` the clicks of each session stay
     in the order of the file, whatever their times.
     """
-    return ClickLog(_ordered(frame, log_order), titles, name, timed, by_user, bad_rows, log_order, exports)
+    return ClickLog(
+        _ordered(frame, log_order), titles, name, timed, by_user, bad_rows, log_order, exports, inexact=inexact
+    )
 
 
 def _ordered(frame: pl.DataFrame, log_order: bool) -> pl.DataFrame:

@@ -1,59 +1,47 @@
-"""Which clicks are held out, by the name of a protocol. The training side takes `Split.training` and nothing else.
+"""Clicks held out by a protocol's name (`training.data.protocol` lists them). Training takes `Split.before` only."""
 
-| protocol | held out |
-|---|---|
-| `next-item` | the test file of a directory that has one, else the last tenth of the sessions |
-| `next-item:0.2` | the last fifth of the sessions |
-| `last-days:7` | sessions with a click in the last 7 x 24 hours of the log; `last-day` is `last-days:1` |
-| `leave-one-out` | the last click of every session of at least 3; the one before is the validation click |
-
-A session is held out whole or not at all (by its last click, so no training click is later than the cut), except
-under `leave-one-out`, whose name says it. In every protocol all items after the first click are predicted from what
-came before in their session, but under `leave-one-out` only the click that is held out.
-"""
-
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-import polars as pl
-
 from serving.errors import WrongUse
+from training.data.cuts import (
+    DAY_MS,
+    HeldOut,
+    Split,
+    first_clicks,
+    from_time,
+    last_days,
+    last_share,
+    leave_one_out,
+    period,
+    session_ratio,
+    whole,
+    with_sessions,
+    without_unknown,
+)
 from training.data.log import ClickLog
-from training.data.sequences import session_numbers
+from training.data.protocol import Protocol, parse_protocol
 from training.errors import DataError
 
-DAY_MS = 24 * 3600 * 1000
+__all__ = [
+    "HeldOut",
+    "Protocol",
+    "Split",
+    "Training",
+    "cycles",
+    "first_clicks",
+    "last_days",
+    "last_share",
+    "leave_one_out",
+    "parse_protocol",
+    "split",
+    "split_validation",
+    "whole",
+    "with_sessions",
+    "without_unknown",
+]
+
 DEFAULT_SHARE = 0.1
-
-Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """A way to hold clicks out, as the table above names it."""
-
-    name: str
-    value: float | None = None
-
-    def __str__(self) -> str:
-        return self.name if self.value is None else f"{self.name}:{self.value:g}"
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Clicks to replay, and which of them are to be predicted.
-
-    `targets` is bool, one per click of `log`: True where the click counts, if it is not the first of its session.
-    """
-
-    log: ClickLog
-    targets: Mask
-
-    @property
-    def cases(self) -> int:
-        """The number of predictions."""
-        return int((self.targets & ~first_clicks(self.log.frame)).sum())
 
 
 @dataclass(frozen=True)
@@ -62,55 +50,59 @@ class Training:
 
     clicks: ClickLog
     validation: HeldOut
-
-
-@dataclass(frozen=True)
-class Split:
-    """A log cut in two."""
-
-    before: ClickLog
-    held_out: HeldOut
-
-
-def parse_protocol(text: str) -> Protocol:
-    """Read a protocol's name with its value, such as `last-days:7`.
-
-    Raises:
-        WrongUse: there is no such protocol, or its value is out of range.
-
-    """
-    name, _, value = text.partition(":")
-    if name == "last-day" and not value:
-        return Protocol("last-days", 1.0)
-    try:
-        number = float(value) if value else None
-    except ValueError:
-        number = float("nan")
-    if name == "leave-one-out" and number is None:
-        return Protocol(name)
-    if name == "next-item" and (number is None or 0 < number < 1):
-        return Protocol(name, number)
-    if name == "last-days" and number is not None and number > 0:
-        return Protocol(name, number)
-    raise WrongUse(
-        f"there is no protocol {text!r}: name next-item, next-item:SHARE (between 0 and 1), last-day, last-days:N or "
-        "leave-one-out"
-    )
+    refit: bool = False
+    """True where `clicks` are all before the test, and `validation` is empty."""
 
 
 def split(log: ClickLog, protocol: Protocol) -> Split:
-    """Hold clicks out of a log.
+    """Hold the test clicks of a protocol out of a log.
+
+    Raises:
+        DataError: nothing would be left on one of the two sides.
+        WrongUse: the protocol is several trainings; take one of `protocol.cycles()`.
+
+    """
+    if protocol.many:
+        raise WrongUse(
+            f"{protocol} is {protocol.value:g} trainings and as many tests: name one of them, {protocol}/1 to "
+            f"{protocol}/{protocol.value:g}"
+        )
+    return _checked(log, protocol, _CUTS[protocol.name](log, protocol))
+
+
+def split_validation(before: ClickLog, protocol: Protocol, begin_ms: float | None = None) -> Split:
+    """Hold the validation clicks out of what a protocol leaves to training.
+
+    `begin_ms` is the test's (`Split.begin_ms`), so that a period for validation ends where the test's begins.
 
     Raises:
         DataError: nothing would be left on one of the two sides.
 
     """
-    if protocol.name == "leave-one-out":
-        parts = leave_one_out(log)
-    elif protocol.name == "last-days":
-        parts = last_days(log, protocol.value or 1.0)
+    if protocol.name in ("last-days", "last-week"):
+        parts = last_days(before, _days_of(protocol), begin_ms)
+    elif protocol.name == "ratio":
+        train, validation, _ = protocol.shares
+        parts = session_ratio(before, train, validation)
+    elif protocol.name == "time" and (protocol.value or 0) >= 1:
+        parts = from_time(before, _time_of(before, 1 - DEFAULT_SHARE))
+    elif protocol.cycle is not None:
+        parts = last_share(before, DEFAULT_SHARE)
     else:
-        parts = last_share(log, DEFAULT_SHARE if protocol.value is None else protocol.value)
+        parts = _CUTS[protocol.name](before, protocol)
+    return _checked(before, protocol, parts)
+
+
+def cycles(log: ClickLog, protocol: Protocol) -> Iterator[tuple[Protocol, Split]]:
+    """Yield each cycle of a protocol that has several, oldest first, and its split; else the protocol and its split.
+
+    No cycle's training has a click of its own test, and every test click of a cycle but the last is trained on next.
+    """
+    for one in protocol.cycles():
+        yield one, split(log, one)
+
+
+def _checked(log: ClickLog, protocol: Protocol, parts: Split) -> Split:
     if len(parts.before) == 0 or parts.held_out.cases == 0:
         raise DataError(
             f"{log.name} has {len(log)} clicks in {log.sessions} sessions: {protocol} leaves {len(parts.before)} to "
@@ -119,75 +111,51 @@ def split(log: ClickLog, protocol: Protocol) -> Split:
     return parts
 
 
-def last_days(log: ClickLog, days: float) -> Split:
-    """Hold out the sessions with a click in the last `days` x 24 hours before the log's last click.
+def _days_of(protocol: Protocol) -> float:
+    return 7.0 if protocol.name in ("last-week", "ader") else 1.0 if protocol.value is None else protocol.value
 
-    A session that began before the cut and ended after it is held out: no training click is later than the cut.
-    """
+
+def _time_of(log: ClickLog, share: float) -> float:
+    """Return the time of the click that has `share` of the clicks before it."""
     times = log.frame.get_column("timestamp_ms")
-    # Not the last row's time: where a session's order is that of the stream, the last click may have come late.
-    cut = (int(times.to_numpy().max()) if len(times) else 0) - days * DAY_MS
-    ends = log.frame.select(pl.col("timestamp_ms").max().over("session_id")).to_series()
-    return _whole_sessions(log, (ends > cut).to_numpy())
+    return float(times[int(share * len(times))]) if len(times) else 0.0
 
 
-def last_share(log: ClickLog, share: float) -> Split:
-    """Hold out the `share` of the sessions that ended last, at least one."""
-    session = session_numbers(log.frame)
-    if len(session) == 0:
-        return _whole_sessions(log, np.zeros(0, dtype=np.bool_))
-    # The frame is in time order, so the place of a session's last click says when it ended, without ties.
-    ends = np.zeros(session.max() + 1, dtype=np.int64)
-    np.maximum.at(ends, session, np.arange(len(session)))
-    held = max(1, round(share * len(ends)))
-    latest = np.zeros(len(ends), dtype=np.bool_)
-    latest[np.argsort(ends)[len(ends) - held :]] = True
-    return _whole_sessions(log, latest[session])
+def _by_time(log: ClickLog, protocol: Protocol) -> Split:
+    value = protocol.value or 0.0
+    if value < 1:
+        return from_time(log, _time_of(log, value))
+    if not log.timed:
+        raise WrongUse(f"{log.name} has no times, so {protocol} cannot cut it: name a share, as in time:0.9")
+    return from_time(log, value)
 
 
-def leave_one_out(log: ClickLog) -> Split:
-    """Hold out the last click of every session of at least three clicks.
-
-    The held-out log keeps those sessions' earlier clicks as the history to predict from. Kang and McAuley, SASRec, ICDM
-    2018, https://arxiv.org/abs/1808.09781.
-    """
-    session = session_numbers(log.frame)
-    place, length = _places(session)
-    last = (place == length - 1) & (length >= 3)
-    before = log.with_frame(log.frame.filter(pl.Series(~last)))
-    history = length >= 3
-    return Split(before, HeldOut(log.with_frame(log.frame.filter(pl.Series(history))), last[history]))
+def _by_ratio(log: ClickLog, protocol: Protocol) -> Split:
+    train, validation, test = protocol.shares
+    return session_ratio(log, train + validation, test)
 
 
-def whole(log: ClickLog) -> HeldOut:
-    """Hold out every click of a log that was given as the test (or validation) part."""
-    return HeldOut(log, np.ones(len(log), dtype=np.bool_))
+def _by_share(log: ClickLog, protocol: Protocol) -> Split:
+    return last_share(log, DEFAULT_SHARE if protocol.value is None else protocol.value)
 
 
-def first_clicks(frame: pl.DataFrame) -> Mask:
-    """Return which clicks begin their session, bool, one per click."""
-    return frame.get_column("session_id").is_first_distinct().to_numpy()
+def _cycle(log: ClickLog, protocol: Protocol) -> Split:
+    """Return cycle t of N: periods are counted back from the log's last click."""
+    days = 1.0 if protocol.name == "rolling-days" else 7.0
+    times = log.frame.get_column("timestamp_ms")
+    later = (protocol.value or 0) - (protocol.cycle or 0)
+    end_ms = (int(times.to_numpy().max()) if len(times) else 0) - later * days * DAY_MS
+    return period(log, end_ms - days * DAY_MS, end_ms)
 
 
-def without_unknown(held_out: HeldOut, known: pl.Series) -> HeldOut:
-    """Leave out the clicks on items that training has not seen, as GRU4Rec's and SR-GNN's protocols do.
-
-    Where they stay they are misses, as they are for a worker.
-    """
-    keep = held_out.log.frame.get_column("item_id").is_in(known.implode()).to_numpy()
-    return HeldOut(held_out.log.with_frame(held_out.log.frame.filter(pl.Series(keep))), held_out.targets[keep])
-
-
-def _whole_sessions(log: ClickLog, held: Mask) -> Split:
-    before, after = log.frame.filter(pl.Series(~held)), log.frame.filter(pl.Series(held))
-    return Split(log.with_frame(before), whole(log.with_frame(after)))
-
-
-def _places(session: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return each click's place in its session, from 0, and its session's length."""
-    lengths = np.bincount(session) if len(session) else np.zeros(0, dtype=np.int64)
-    order = np.argsort(session, kind="stable")
-    begins = np.cumsum(lengths) - lengths
-    place = np.empty(len(session), dtype=np.int64)
-    place[order] = np.arange(len(session)) - np.repeat(begins, lengths)
-    return place, lengths[session]
+_CUTS: dict[str, Callable[[ClickLog, Protocol], Split]] = {
+    "next-item": _by_share,
+    "last-days": lambda log, protocol: last_days(log, _days_of(protocol)),
+    "last-week": lambda log, protocol: last_days(log, _days_of(protocol)),
+    "ratio": _by_ratio,
+    "time": _by_time,
+    "leave-one-out": lambda log, _: leave_one_out(log),
+    "leave-one-out-exact": lambda log, _: leave_one_out(log, exact=True),
+    "rolling-days": _cycle,
+    "ader": _cycle,
+}

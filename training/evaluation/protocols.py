@@ -5,45 +5,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from serving.bundle import Bundle
 from serving.catalogue import Catalogue
-from serving.ranks import coverage, summary
-from serving.settings import Exclude
+from serving.errors import WrongUse
+from serving.ranks import Ranks, gains, summary
 from training.data.clean import Preparation
-from training.data.dataset import read_description, read_test, read_training
+from training.data.dataset import counted, read_description, read_test, read_training
 from training.data.readers import ReadOptions
 from training.data.sequences import Rows, to_sequences
-from training.data.splits import HeldOut, Protocol, Training, without_unknown
-from training.evaluation.cases import Cases, build_cases
+from training.data.splits import HeldOut, Training
+from training.evaluation.bootstrap import intervals
+from training.evaluation.case_ranks import CaseRanks, case_ranks
+from training.evaluation.cases import Cases, Ints, build_cases
 from training.evaluation.dense import Evaluated, evaluate_dense
+from training.evaluation.groups import popularity_groups
+from training.evaluation.metrics import list_figures
 from training.evaluation.scorers import fit_baselines
 from training.evaluation.served import BundleScorer, evaluate_served
+from training.evaluation.terms import Terms
 
-Unknown = Literal["miss", "drop"]
-Through = Literal["auto", "served", "dense"]
+INTERVAL_METRICS = ("recall", "mrr", "ndcg")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """What a figure depends on beside model and data; every row of a report carries it."""
+@dataclass(frozen=True)
+class Task:
+    """The cases of a protocol, in the rows of one catalogue, and what is known of its items."""
 
-    protocol: Protocol
-    exclude: Exclude = "current"
-    k: int = 20
-    unknown: Unknown = "miss"
-    """Clicks on items that training has not seen are misses, as they are live, or dropped before anything else."""
-    through: Through = "auto"
-    """`served`: the lists of `serving.process`; `dense`: all scores, ties against the model. `auto` takes `served`
-    but for leave-one-out, where most lists would not count."""
-
-    @property
-    def path(self) -> Literal["served", "dense"]:
-        """The way that a bundle's figures go."""
-        if self.through == "auto":
-            return "dense" if self.protocol.name == "leave-one-out" else "served"
-        return self.through
+    held_out: HeldOut
+    """As the terms count them: clicks on unknown items and short sessions left out, where they say so."""
+    cases: Cases
+    catalogue: Catalogue
+    clicks: npt.NDArray[np.int64]
+    """Each item's clicks in training, `[N + 1]`."""
+    vectors: npt.NDArray[np.float32] | None
+    """The item vectors `[N + 1, D]` by which the diversity of all models' lists is measured."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,10 @@ class Row:
     model: str
     path: str
     figures: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    """95 % of the bootstrap's resamples lie between these, for some of the figures."""
+    groups: list[dict[str, float | int | str]]
+    """Figures by popularity of the clicked item, and for cold items (`training.evaluation.groups`)."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,12 @@ class Report:
     tested_on: dict[str, Any]
     same_training: bool
     """The bundle was trained on the very clicks that the baselines were fitted on."""
+    ranks: CaseRanks
+    """The bundle's rank of each case."""
     command: str = ""
     preparation: Preparation = field(default_factory=Preparation)
+    refit: bool = False
+    """The bundle was trained on the validation part too."""
 
 
 def evaluate(
@@ -89,51 +96,114 @@ def evaluate(
     The baselines are fitted on the training clicks of the same split, over the bundle's catalogue. `preparation`
     is the bundle's own where it is not given.
     """
-    preparation = preparation or read_description(bundle.manifest.data)[1]
-    training = read_training(path, terms.protocol, preparation, options)
+    data = bundle.manifest.data
+    preparation = preparation or read_description(data)[1]
+    training = read_training(path, terms.protocol, preparation, options, refit=bool(data.get("refit", False)))
     held_out = read_test(path, terms.protocol, preparation, options)
-    catalogue = bundle.catalogue
-    if terms.unknown == "drop":
-        held_out = without_unknown(held_out, pl.Series(catalogue.item_ids[1:]))
-    cases = build_cases(held_out, catalogue)
-    rows = [_bundle_row(bundle, held_out, cases, terms), *baseline_rows(training, cases, catalogue, terms)]
+    task = make_task(held_out, training, bundle, terms)
+    found = rank_bundle(bundle, task, terms)
     return Report(
         terms=terms,
-        cases=len(cases),
-        sessions=held_out.log.sessions,
-        clicks=len(held_out.log),
-        unknown_targets=int((cases.targets == 0).sum()),
-        rows=rows,
+        cases=len(task.cases),
+        sessions=task.held_out.log.sessions,
+        clicks=len(task.held_out.log),
+        unknown_targets=int((task.cases.targets == 0).sum()),
+        rows=[
+            make_row(bundle.manifest.model, path_of(bundle, terms), found, task, terms),
+            *baseline_rows(training, task, terms),
+        ],
         bundle=bundle.id,
         seed=bundle.manifest.seed,
         trained_on=training.clicks.summary(),
-        tested_on=held_out.log.summary(),
-        same_training=bundle.manifest.data.get("fingerprint") == training.clicks.fingerprint,
+        tested_on=task.held_out.log.summary(),
+        same_training=data.get("fingerprint") == training.clicks.fingerprint,
+        ranks=case_ranks(task.held_out, task.cases, found.ranks),
         command=command,
         preparation=preparation,
+        refit=training.refit,
     )
 
 
-def baseline_rows(training: Training, cases: Cases, catalogue: Catalogue, terms: Terms) -> list[Row]:
+def make_task(held_out: HeldOut, training: Training, bundle: Bundle, terms: Terms) -> Task:
+    """Return the cases of held-out clicks under the terms, in a bundle's rows and numbers."""
+    spec = bundle.manifest.encoder
+    vectors = bundle.vectors if bundle.vectors.shape[1] else None
+    return catalogue_task(held_out, training, bundle.catalogue, vectors, terms, spec.event_types if spec else ())
+
+
+def catalogue_task(
+    held_out: HeldOut,
+    training: Training,
+    catalogue: Catalogue,
+    vectors: npt.NDArray[np.float32] | None,
+    terms: Terms,
+    event_types: Sequence[str] = (),
+) -> Task:
+    """Return the cases of held-out clicks under the terms, in the rows of a catalogue; `vectors` are its items'."""
+    held_out = counted(held_out, terms.counted, pl.Series(catalogue.item_ids[1:]))
+    rows = catalogue.rows(training.clicks.frame.get_column("item_id"))
+    clicks = np.bincount(rows, minlength=len(catalogue) + 1)
+    clicks[0] = 0
+    return Task(held_out, build_cases(held_out, catalogue, event_types), catalogue, clicks, vectors)
+
+
+def rank_bundle(bundle: Bundle, task: Task, terms: Terms) -> Evaluated:
+    """Rank the cases with a bundle, by the path that the terms name, with lists of `terms.k`."""
+    exclude = terms.counted.exclude
+    if path_of(bundle, terms) == "served":
+        return evaluate_served(bundle, task.cases, exclude=exclude, k=terms.k)
+    return evaluate_dense(BundleScorer(bundle), task.cases, len(task.catalogue), exclude=exclude, k=terms.k)
+
+
+def path_of(bundle: Bundle, terms: Terms) -> Literal["served", "dense"]:
+    """Return the way that a bundle's figures go: dense where the terms leave it open and no worker can serve it.
+
+    Raises:
+        WrongUse: the terms ask for a way that does not lead to this bundle's lists.
+
+    """
+    if bundle.manifest.needs and terms.through == "served":
+        raise WrongUse(
+            f"bundle {bundle.id} needs {', '.join(bundle.manifest.needs)}, so it gives no lists to be looked at: "
+            "evaluate it with --through dense"
+        )
+    if bundle.manifest.counters and terms.through == "dense":
+        raise WrongUse(
+            f"bundle {bundle.id} has counters, which no dense scores show: evaluate it with --through served"
+        )
+    if terms.through == "auto":
+        return "dense" if bundle.manifest.needs else "served"
+    return terms.through
+
+
+def baseline_rows(training: Training, task: Task, terms: Terms) -> list[Row]:
     """Fit the baselines on training clicks and return their figures."""
+    catalogue = task.catalogue
     clicks = catalogue.rows(training.clicks.frame.get_column("item_id"))
     sequences: Sequence[Rows] = to_sequences(training.clicks.frame, catalogue)
     rows = []
     for scorer in fit_baselines(clicks[clicks > 0], sequences, len(catalogue)):
-        found = evaluate_dense(scorer, cases, len(catalogue), exclude=terms.exclude, k=terms.k)
-        rows.append(Row(scorer.name, "dense", figures(found, terms.k, len(catalogue))))
+        found = evaluate_dense(scorer, task.cases, len(catalogue), exclude=terms.counted.exclude, k=terms.k)
+        rows.append(make_row(scorer.name, "dense", found, task, terms))
     return rows
 
 
-def figures(found: Evaluated, k: int, item_count: int) -> dict[str, float]:
-    """Return every metric at k by its name."""
-    shown = ([row for row in line if row] for line in found.top.tolist())
-    return {**summary(found.ranks, k), f"coverage@{k}": coverage(shown, k, item_count)}
+def make_row(model: str, path: str, found: Evaluated, task: Task, terms: Terms) -> Row:
+    """Count everything that a row of a report says of a model."""
+    items = len(task.catalogue)
+    lists = list_figures(found.top, terms.ks, items, task.clicks, task.vectors)
+    groups = popularity_groups(task.cases.targets, task.clicks, terms.cold_below)
+    return Row(
+        model,
+        path,
+        {**summary(found.ranks, terms.ks), **lists},
+        _intervals(found.ranks, case_ranks(task.held_out, task.cases, found.ranks).clusters(terms.over), terms),
+        [group.figures(found.ranks, terms.k) for group in groups],
+    )
 
 
-def _bundle_row(bundle: Bundle, held_out: HeldOut, cases: Cases, terms: Terms) -> Row:
-    if terms.path == "served":
-        found = evaluate_served(bundle, cases, exclude=terms.exclude, k=terms.k)
-    else:
-        found = evaluate_dense(BundleScorer(bundle), cases, len(bundle.catalogue), exclude=terms.exclude, k=terms.k)
-    return Row(bundle.manifest.model, terms.path, figures(found, terms.k, len(bundle.catalogue)))
+def _intervals(ranks: Ranks, clusters: Ints, terms: Terms) -> dict[str, tuple[float, float]]:
+    names = [(metric, k) for k in terms.ks for metric in INTERVAL_METRICS]
+    columns = np.column_stack([gains(ranks, metric, k) for metric, k in names])
+    found = intervals(columns, clusters, resamples=terms.resamples, seed=terms.seed)
+    return {f"{metric}@{k}": (interval.low, interval.high) for (metric, k), interval in zip(names, found, strict=True)}

@@ -41,7 +41,9 @@ class NullRecommender(Recommender):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        object.__setattr__(self.bundle, "encoder", NullEncoder(self.bundle.id, self.bundle.manifest.session_encoder.dim))
+        object.__setattr__(
+            self.bundle, "encoder", NullEncoder(self.bundle.id, self.bundle.manifest.session_encoder.dim)
+        )
         items, choose = self.bundle.catalogue.item_ids[1:], random.Random(0)
         self._lists = [_list(choose, items, self.settings.list_size) for _ in range(LISTS)]
         self._next = 0

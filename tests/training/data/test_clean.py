@@ -1,3 +1,4 @@
+import dataclasses
 from itertools import groupby
 
 import polars as pl
@@ -159,3 +160,10 @@ def test_a_log_in_the_order_of_the_stream_is_cut_as_the_stream_cuts(clicks: list
         for number, part in enumerate(begun, start=1)
     }
     assert sessions_of(cut) == expected
+
+
+def test_the_parts_of_a_session_with_inexact_times_are_inexact_too() -> None:
+    rows = [("a", "1", 0), ("b", "2", 1), ("a", "3", 500), ("b", "4", 501)]
+    log = dataclasses.replace(log_of(rows), inexact=frozenset("a"))
+    assert sessionise(log, GAP_MS).inexact == {"a", "a#2"}
+    assert sessionise(log, None).inexact == {"a"}

@@ -2,9 +2,9 @@ import polars as pl
 import pytest
 
 from tests.public_data import public_data
-from training.data.dataset import read_test, read_training
+from training.data.dataset import counted, read_test, read_training
 from training.data.readers import read_log
-from training.data.splits import parse_protocol
+from training.data.splits import HeldOut, Training, parse_protocol
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,32 @@ def test_a_directory_of_parts_is_train_validation_and_test() -> None:
 def test_of_a_full_training_file_and_its_parts_the_parts_are_taken() -> None:
     training = read_training(public_data("rsc15-100k"), parse_protocol("next-item"))
     assert (len(training.clicks), len(training.validation.log)) == (53_254, 16_539)
+
+
+def by(name: str, protocol: str) -> tuple[Training, HeldOut]:
+    """Training and test of a public data set, the test as the protocol counts it."""
+    path, held_by = public_data(name), parse_protocol(protocol)
+    training = read_training(path, held_by)
+    return training, counted(read_test(path, held_by), held_by.conventions, training.clicks.frame["item_id"].unique())
+
+
+def test_the_ratio_of_all_diginetica_sessions() -> None:
+    training, test = by("diginetica-weeks", "ratio:8-1-1")
+    # 204,789 sessions: the first 163,831, then 20,479 and 20,479, less those of which nothing known is left.
+    assert training.clicks.sessions == 204_789 * 9 // 10 * 8 // 9
+    assert (training.validation.log.sessions, test.log.sessions) == (20_373, 20_326)
+    assert test.cases == 76_601
+
+
+def test_the_last_week_of_diginetica() -> None:
+    training, test = by("diginetica-weeks", "last-week")
+    assert (training.clicks.sessions, training.validation.cases, test.cases) == (176_976, 44_830, 60_648)
+
+
+def test_movielens_users_whose_times_are_exact() -> None:
+    training, test = by("ml-1m/ml1m_events.csv.gz", "leave-one-out-exact")
+    tested = sorted(int(user) for user in set(test.log.frame["session_id"]))
+    # Users 1 to 2999, and four later ones all of whose times happen to be exact.
+    assert tested[:2999] == list(range(1, 3000))
+    assert (test.cases, len(tested)) == (3_003, 3_003)
+    assert len(training.clicks) == 1_000_209 - 2 * 6_040

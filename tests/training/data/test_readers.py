@@ -228,3 +228,12 @@ def test_damaged_files_are_errors_and_no_tracebacks(tmp_path: Path) -> None:
 def test_a_missing_file_is_a_wrong_use(tmp_path: Path) -> None:
     with pytest.raises(WrongUse, match="there is no file"):
         read_log(tmp_path / "nowhere.csv")
+
+
+def test_the_sessions_with_inexact_times_are_known(tmp_path: Path) -> None:
+    header = "user_id,movie_id,rating,timestamp,exact,ts_lo,ts_hi\n"
+    rows = "1,7,5,978300760,1,978300760.0,978300760.0\n2,7,,978300761,0,978300700.0,978300800.0\n2,9,4,978300762,1,,\n"
+    log = read_log(write(tmp_path / "ml1m_events.csv", header + rows))
+    assert log.inexact == {"2"}
+    assert len(log) == 3
+    assert read_log(write(tmp_path / "plain.csv", "user_id,movie_id,timestamp\n1,7,978300760\n")).inexact == set()

@@ -1,25 +1,25 @@
+import dataclasses
+
 import numpy as np
 import polars as pl
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.errors import WrongUse
-from training.data.log import ClickLog, make_log
-from training.data.splits import (
+from training.data.cuts import (
     DAY_MS,
-    Protocol,
     Split,
     first_clicks,
+    from_time,
     last_days,
     last_share,
     leave_one_out,
-    parse_protocol,
-    split,
+    period,
+    session_ratio,
     whole,
+    with_sessions,
     without_unknown,
 )
-from training.errors import DataError
+from training.data.log import ClickLog, make_log
 
 ROWS = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("xyz"), st.integers(0, 9)), min_size=1)
 
@@ -103,30 +103,71 @@ def test_clicks_on_unknown_items_can_be_dropped_from_the_test() -> None:
     assert known.targets.dtype == np.bool_
 
 
-@pytest.mark.parametrize(
-    ("text", "protocol"),
-    [
-        ("next-item", Protocol("next-item")),
-        ("next-item:0.2", Protocol("next-item", 0.2)),
-        ("last-day", Protocol("last-days", 1.0)),
-        ("last-days:7", Protocol("last-days", 7.0)),
-        ("leave-one-out", Protocol("leave-one-out")),
-    ],
-)
-def test_protocols_have_names_that_are_read_back(text: str, protocol: Protocol) -> None:
-    assert parse_protocol(text) == protocol
-    assert parse_protocol(str(protocol)) == protocol
+def test_short_sessions_can_be_left_out_of_the_test() -> None:
+    held = whole(log_of([("a", "1", 0), ("b", "2", 1), ("a", "2", 2), ("c", "3", 3)]))
+    assert rows_of(with_sessions(held, 2).log) == [("a", "1", 0), ("a", "2", 2)]
+    assert with_sessions(held, 1).log.frame.equals(held.log.frame)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "random", "next-item:2", "next-item:x", "last-days", "last-days:-1", "leave-one-out:3"]
-)
-def test_other_protocols_are_a_wrong_use(text: str) -> None:
-    with pytest.raises(WrongUse, match="there is no protocol"):
-        parse_protocol(text)
+@given(ROWS, st.integers(1, 9), st.integers(1, 9))
+def test_a_ratio_takes_the_sessions_that_begin_last(rows: list[tuple[str, str, int]], before: int, after: int) -> None:
+    log = log_of(rows)
+    parts = session_ratio(log, before, after)
+    check_whole_sessions(log, parts)
+    begun = list(dict.fromkeys(session for session, _, _ in rows_of(log)))
+    assert sessions(parts.before) == set(begun[: len(begun) * before // (before + after)])
 
 
-def test_a_log_too_small_for_its_protocol_is_an_error_with_counts() -> None:
-    log = log_of([("a", "1", 0), ("a", "2", 1)])
-    with pytest.raises(DataError, match="2 clicks in 1 sessions: leave-one-out leaves 2 to learn from and 0 to pred"):
-        split(log, parse_protocol("leave-one-out"))
+def test_ten_sessions_are_cut_eight_to_one_to_one() -> None:
+    log = log_of([(f"s{n}", item, 10 * n + place) for n in range(10) for place, item in enumerate("xy")])
+    outer = session_ratio(log, 9, 1)
+    inner = session_ratio(outer.before, 8, 1)
+    assert sessions(outer.held_out.log) == {"s9"}
+    assert sessions(inner.held_out.log) == {"s8"}
+    assert inner.before.sessions == 8
+
+
+@given(ROWS, st.integers(0, 10))
+def test_a_time_cut_goes_through_sessions_and_no_click_is_on_both_sides(
+    rows: list[tuple[str, str, int]], cut: int
+) -> None:
+    log = log_of(rows)
+    parts = from_time(log, cut)
+    held = parts.held_out
+    targets = rows_of(log.with_frame(held.log.frame.filter(pl.Series(held.targets))))
+    assert rows_of(parts.before) == [row for row in rows_of(log) if row[2] < cut]
+    assert targets == [row for row in rows_of(log) if row[2] >= cut]
+    going_on = {session for session, _, _ in targets}
+    assert rows_of(held.log) == [row for row in rows_of(log) if row[0] in going_on]
+
+
+def test_a_session_over_a_time_cut_is_learned_up_to_it_and_predicted_from_it_on() -> None:
+    log = log_of([("a", "1", 0), ("b", "2", 1), ("a", "3", 2), ("c", "4", 3), ("a", "5", 4)])
+    parts = from_time(log, 2)
+    assert rows_of(parts.before) == [("a", "1", 0), ("b", "2", 1)]
+    assert rows_of(parts.held_out.log) == [("a", "1", 0), ("a", "3", 2), ("c", "4", 3), ("a", "5", 4)]
+    assert parts.held_out.targets.tolist() == [False, True, True, True]
+    assert parts.held_out.cases == 2
+
+
+@given(ROWS, st.integers(0, 9), st.integers(0, 9))
+def test_a_period_has_the_sessions_that_end_in_it_and_leaves_later_ones_out(
+    rows: list[tuple[str, str, int]], begin: int, length: int
+) -> None:
+    log = log_of(rows)
+    parts = period(log, begin, begin + length)
+    ends: dict[str, int] = {}
+    for session, _, time in rows_of(log):
+        ends[session] = max(time, ends.get(session, 0))
+    assert rows_of(parts.before) == [row for row in rows_of(log) if ends[row[0]] <= begin]
+    assert rows_of(parts.held_out.log) == [row for row in rows_of(log) if begin < ends[row[0]] <= begin + length]
+
+
+def test_sessions_with_inexact_times_are_held_out_but_not_tested() -> None:
+    clicks = [(session, item, time) for time, item in enumerate("xyz") for session in "ab"]
+    log = dataclasses.replace(log_of(clicks), inexact=frozenset("b"))
+    parts = leave_one_out(log, exact=True)
+    assert rows_of(parts.before) == [row for row in clicks if row[2] < 2]
+    assert sessions(parts.held_out.log) == {"a"}
+    assert parts.held_out.cases == 1
+    assert leave_one_out(log).held_out.cases == 2

@@ -66,6 +66,32 @@ def test_ties_are_counted_against_the_model() -> None:
     assert evaluate_dense(Fixed(1, 1, 1, 1), cases, 4, exclude="current", k=4).ranks.tolist() == [3]
 
 
+def test_without_k_there_are_ranks_and_no_lists() -> None:
+    cases = build_cases(held_out(("s", "d"), ("s", "b")), CATALOGUE)
+    found = evaluate_dense(Fixed(1, 2, 3, 4), cases, 4, exclude="none")
+    assert found.ranks.tolist() == [3]
+    assert found.top.shape == (1, 0)
+
+
+def test_scores_that_are_no_numbers_count_against_the_model() -> None:
+    cases = build_cases(held_out(("s", "d"), ("s", "b")), CATALOGUE)
+    for values, rank in (((1, 5, np.nan, 2), 2), ((1, np.nan, 2, 3), 5), ((np.nan,) * 4, 5)):
+        found = evaluate_dense(Fixed(*values), cases, 4, exclude="none", k=4)
+        assert found.ranks.tolist() == [rank]
+        assert len(set(found.top[0].tolist()) - {0}) == 4 - int(np.isnan(values).sum())
+
+
+def test_scores_that_may_not_be_written_to_stay_as_they_are() -> None:
+    class Constant(Fixed):
+        def scores(self, prefixes: Sequence[Rows]) -> np.ndarray:
+            return np.broadcast_to(self._values, (len(prefixes), len(self._values)))
+
+    cases = build_cases(held_out(("s", "a"), ("s", "b"), ("s", "a"), ("s", "c")), CATALOGUE)
+    scorer = Constant(4, 3, 2, 1)
+    assert evaluate_dense(scorer, cases, 4, exclude="seen").ranks.tolist() == [1, 0, 1]
+    assert evaluate_dense(scorer, cases, 4, exclude="none").ranks.tolist() == [2, 1, 3]
+
+
 def test_an_unknown_target_is_a_miss() -> None:
     cases = build_cases(held_out(("s", "a"), ("s", "new")), CATALOGUE)
     assert evaluate_dense(Fixed(1, 2, 3, 4), cases, 4, exclude="none", k=4).ranks.tolist() == [0]
@@ -88,6 +114,20 @@ def test_ranks_and_lists_equal_sorting(lines: list[list[float]], k: int) -> None
     for line, best in zip(scores, top_rows(scores, k), strict=True):
         expected = sorted((row for row in range(1, 6) if line[row] > -np.inf), key=lambda row: (-line[row], row))
         assert [row for row in best.tolist() if row] == expected[:k]
+
+
+@given(st.integers(0, 1000), st.integers(1, 40), st.sampled_from([np.float32, np.float64]), st.integers(1, 2000))
+def test_lists_over_many_blocks_equal_sorting(seed: int, k: int, kind: type, values: int) -> None:
+    random = np.random.default_rng(seed)
+    # From a few values (nearly all tie) to many, in a catalogue of 13 blocks and a rest, with some items left out.
+    scores: np.ndarray = random.integers(0, values, (3, 64 * 13 + 7)).astype(kind)
+    scores[random.random(scores.shape) < 0.1] = -np.inf
+    scores[1, random.random(scores.shape[1]) < 0.995] = -np.inf
+    scores[:, 0] = -np.inf
+    for line, best in zip(scores, top_rows(scores, k), strict=True):
+        order = np.lexsort((np.arange(len(line)), -line))
+        expected = order[~np.isneginf(line[order])][:k].tolist()
+        assert best.tolist() == expected + [0] * (k - len(expected))
 
 
 def test_results_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,16 +9,19 @@ import typer
 from typer.testing import CliRunner
 
 from serving.bundle import Bundle, write_bundle
+from serving.errors import WrongUse
+from serving.ranks import METRICS
 from tests.tiny_bundle import tiny_contents
 from training.commands import evaluate as evaluate_command
 from training.commands import generate as generate_command
 from training.data.clean import Preparation
 from training.data.dataset import describe, read_test, read_training
 from training.data.log import make_log
+from training.data.protocol import Conventions
 from training.data.splits import Protocol, parse_protocol
 from training.data.writers import write_log
-from training.evaluation.dense import Evaluated
-from training.evaluation.protocols import Terms, evaluate, figures
+from training.evaluation.protocols import evaluate
+from training.evaluation.terms import Terms
 
 PROTOCOL = parse_protocol("next-item:0.2")
 PREPARATION = Preparation(session_gap_s=600)
@@ -54,29 +57,14 @@ def app() -> typer.Typer:
     return app
 
 
-def test_all_metrics_by_hand() -> None:
-    # Four cases: first place, third place, not found, found behind the list of three.
-    found = Evaluated(np.array([1, 3, 0, 4]), np.array([[1, 2, 3], [2, 1, 4], [1, 2, 0], [2, 3, 1]]))
-    assert figures(found, 3, 8) == pytest.approx(
-        {
-            "recall@3": 2 / 4,
-            "hr@3": 2 / 4,
-            "precision@3": 2 / 4 / 3,
-            "f1@3": (2 * 1 * (1 / 3) / (1 + 1 / 3)) * 2 / 4,
-            "mrr@3": (1 + 1 / 3) / 4,
-            "ndcg@3": (1 + 1 / np.log2(4)) / 4,
-            "coverage@3": 4 / 8,
-        }
-    )
-
-
 def test_a_report_carries_everything_that_its_figures_depend_on(bundle: Bundle, clicks: Path) -> None:
-    report = evaluate(bundle, clicks, Terms(protocol=PROTOCOL, k=5), command="nextclick evaluate ...")
+    report = evaluate(bundle, clicks, Terms(protocol=PROTOCOL, ks=(5,)), command="nextclick evaluate ...")
     held_out = read_test(clicks, PROTOCOL, PREPARATION)
     assert report.same_training
     assert report.preparation == PREPARATION
     assert (report.cases, report.clicks, report.seed) == (held_out.cases, len(held_out.log), 7)
     assert report.unknown_targets > 0
+    assert len(report.ranks) == report.cases
     assert [row.model for row in report.rows] == [
         "gru",
         "popularity",
@@ -96,8 +84,8 @@ def test_unknown_items_can_be_dropped(bundle: Bundle, clicks: Path) -> None:
 
 def test_leave_one_out_is_scored_densely_unless_asked_otherwise(bundle: Bundle, clicks: Path) -> None:
     protocol = Protocol("leave-one-out")
-    dense = evaluate(bundle, clicks, Terms(protocol=protocol, exclude="seen", k=10))
-    served = evaluate(bundle, clicks, Terms(protocol=protocol, exclude="seen", k=10, through="served"))
+    dense = evaluate(bundle, clicks, Terms(protocol=protocol, ks=(10,)))
+    served = evaluate(bundle, clicks, Terms(protocol=protocol, ks=(10,), through="served"))
     assert (dense.rows[0].path, served.rows[0].path) == ("dense", "served")
     assert dense.rows[0].figures == pytest.approx(served.rows[0].figures)
     assert dense.cases == dense.sessions
@@ -119,9 +107,90 @@ def test_the_command_takes_protocol_and_gap_from_the_bundle_and_writes_json(
     assert "Note:" not in result.output
     report = json.loads(out.read_text())
     assert report["preparation"]["session_gap_s"] == 600
-    assert report["protocol"] == "next-item:0.2"
-    assert {"recall@5", "hr@5", "ndcg@5", "mrr@5", "precision@5", "f1@5", "coverage@5"} < report["rows"][0].keys()
-    assert all(row["cases"] == report["cases"] and row["exclude"] == "current" for row in report["rows"])
+    assert "95 % intervals over sessions" in result.output
+    for row in report["rows"]:
+        terms = ("protocol", "exclude", "unknown_items", "min_session_length", "k", "cases", "sessions", "seeds")
+        assert {name: row[name] for name in terms} == {
+            "protocol": "next-item:0.2",
+            "exclude": "current",
+            "unknown_items": "miss",
+            "min_session_length": 1,
+            "k": [5],
+            "cases": report["cases"],
+            "sessions": report["sessions"],
+            "seeds": [7],
+        }
+        assert row["trained_on_fingerprint"] == report["trained_on"]["fingerprint"]
+        assert row["command"] == report["command"] != ""
+        assert {f"{name}@5" for name in (*METRICS, "coverage", "gini", "novelty", "diversity")} <= row.keys()
+        for name, (low, high) in row["intervals_95"].items():
+            assert low <= row[name] <= high
+        *deciles, cold = row["groups"]
+        assert cold["group"] == "cold"
+        known = sum(group["cases"] for group in deciles)
+        assert known + report["unknown_targets"] == report["cases"]
+        mean = sum(group["cases"] * group["mrr@5"] for group in deciles) / report["cases"]
+        assert mean == pytest.approx(row["mrr@5"])
+
+
+def test_several_k_are_cut_from_the_same_ranks_and_lists(bundle: Bundle, clicks: Path) -> None:
+    several = evaluate(bundle, clicks, Terms(protocol=PROTOCOL, ks=(1, 10, 5)))
+    for row in several.rows:
+        assert row.figures["hr@1"] <= row.figures["hr@5"] <= row.figures["hr@10"]
+        assert row.figures["coverage@1"] < row.figures["coverage@10"]
+    alone = evaluate(bundle, clicks, Terms(protocol=PROTOCOL, ks=(5,)))
+    for one, many in zip(alone.rows, several.rows, strict=True):
+        assert one.figures == pytest.approx({name: many.figures[name] for name in one.figures})
+
+
+def test_terms_are_the_protocols_own_unless_said_otherwise() -> None:
+    assert Terms(protocol=Protocol("last-week")).describe() == {
+        "protocol": "last-week",
+        "exclude": "none",
+        "unknown_items": "drop",
+        "min_session_length": 2,
+        "k": [20],
+    }
+    other = Terms(protocol=Protocol("last-week"), exclude="seen", unknown="miss", min_session_length=1)
+    assert other.counted == Conventions(exclude="seen", unknown="miss", min_session_length=1)
+
+
+def test_a_list_longer_than_a_workers_is_scored_densely_or_not_at_all() -> None:
+    with pytest.raises(WrongUse, match="k is 500, but a worker's list holds 200 items at most"):
+        Terms(protocol=PROTOCOL, ks=(20, 500))
+    assert Terms(protocol=PROTOCOL, ks=(20, 500), through="dense").k == 500
+    with pytest.raises(WrongUse, match="k must be at least 1, not 0"):
+        Terms(protocol=PROTOCOL, ks=(0,))
+
+
+def test_a_bundle_that_was_refitted_is_held_against_the_same_clicks(
+    tmp_path: Path, bundle: Bundle, clicks: Path
+) -> None:
+    training = read_training(clicks, PROTOCOL, PREPARATION, refit=True)
+    contents = dataclasses.replace(tiny_contents(), data=describe(training, PROTOCOL, PREPARATION))
+    refitted = write_bundle(tmp_path / "refitted", contents)
+    report = evaluate(refitted, clicks, Terms(protocol=PROTOCOL))
+    assert report.same_training
+    assert report.refit
+    assert report.trained_on["rows"] > evaluate(bundle, clicks, Terms(protocol=PROTOCOL)).trained_on["rows"]
+
+
+def test_the_command_writes_the_rank_of_each_case(
+    app: typer.Typer, bundle: Bundle, clicks: Path, tmp_path: Path
+) -> None:
+    out, table = tmp_path / "report.json", tmp_path / "ranks.parquet"
+    arguments = ["evaluate", str(bundle.directory), "--data", str(clicks), "--ranks", str(table), "--json", str(out)]
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    ranks, report = pl.read_parquet(table), json.loads(out.read_text())
+    assert ranks.columns == ["case_id", "session_id", "user_id", "position", "item_id", "rank"]
+    assert len(ranks) == report["cases"]
+    assert ranks["rank"].is_between(1, 20).mean() == pytest.approx(report["rows"][0]["hr@20"])
+    held_out = read_test(clicks, PROTOCOL, PREPARATION)
+    events = {click.event_id: click for click in held_out.log.clicks()}
+    for case_id, session_id, _, position, item_id, _ in ranks.iter_rows():
+        assert (events[case_id].session_id, events[case_id].item_id) == (session_id, item_id)
+        earlier = [click for click in events.values() if click.session_id == session_id]
+        assert earlier[position].event_id == case_id
 
 
 def test_the_command_warns_where_the_bundle_saw_other_clicks(app: typer.Typer, bundle: Bundle, clicks: Path) -> None:
@@ -135,7 +204,9 @@ def test_the_table_fits_a_terminal_of_80_columns(app: typer.Typer, bundle: Bundl
     lines = CliRunner().invoke(app, arguments, catch_exceptions=False).output.splitlines()
     assert all(len(line) <= 80 for line in lines)
     assert not any("…" in line for line in lines)
-    assert [line.split()[0] for line in lines[2:7]] == ["gru", "popularity", "recent", "last-item", "sequential"]
+    for first in (2, 9):
+        models = [line.split()[0] for line in lines[first : first + 5]]
+        assert models == ["gru", "popularity", "recent", "last-item", "sequential"]
 
 
 def test_generate_says_what_it_wrote(app: typer.Typer, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "time": ("timestampms", "timestamp", "time", "ts", "unixtimestamp", "eventtime", "datetime"),
     "event_type": ("eventtype", "event", "type", "action", "behavior"),
     "user_id": ("userid", "user", "customerid"),
+    "exact": ("exact",),
 }
 _UNIT_IN_NAME = {"timestampms": "ms"}
 
@@ -31,6 +32,7 @@ class Columns(NamedTuple):
     time: str
     event_type: str | None
     user_id: str | None
+    exact: str | None
     by_user: bool
     time_unit: str | None
     movies: bool
@@ -56,6 +58,7 @@ def find_columns(names: Sequence[str], path: Path) -> Columns:
         time=time,
         event_type=found["event_type"],
         user_id=user,
+        exact=found["exact"],
         by_user=found["session_id"] is None,
         time_unit=_UNIT_IN_NAME.get(_plain(time)),
         movies=_plain(item) == "movieid",

@@ -50,7 +50,8 @@ def _pick(columns: Columns, by_name: dict[str, pl.Expr]) -> list[pl.Expr]:
 
 def _wanted(columns: Columns) -> dict[str, str | None]:
     """Return the table's own names by ours."""
-    return {name: getattr(columns, name) for name in ("session_id", "item_id", "time", "event_type", "user_id")}
+    wanted = ("session_id", "item_id", "time", "event_type", "user_id", "exact")
+    return {name: getattr(columns, name) for name in wanted}
 
 
 def _raw(frame: pl.DataFrame, columns: Columns) -> RawClicks:
