@@ -53,12 +53,13 @@ def intra_list_diversity(top: Ints, vectors: Floats) -> float:
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
     unit = (vectors / np.maximum(lengths, np.finfo(np.float64).tiny)[:, None]).astype(np.float32)
     unit[0] = 0
+    own = np.einsum("nd,nd->n", unit, unit, dtype=np.float64)
     alike = np.zeros(len(top))
     for begin in range(0, len(top), _LISTS):
-        shown = unit[top[begin : begin + _LISTS]]
+        lists = top[begin : begin + _LISTS]
         # |sum of u|^2 is the sum of all inner products, those of each vector with itself included.
-        total = shown.sum(axis=1, dtype=np.float64)
-        alike[begin : begin + _LISTS] = (total**2).sum(axis=1) - (shown.astype(np.float64) ** 2).sum(axis=(1, 2))
+        total = unit[lists].sum(axis=1).astype(np.float64)
+        alike[begin : begin + _LISTS] = np.einsum("nd,nd->n", total, total) - own[lists].sum(axis=1)
     count = (top > 0).sum(axis=1)
     pairs = count * (count - 1)
     return _mean_of_lists(pairs - alike, pairs)

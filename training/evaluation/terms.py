@@ -50,11 +50,12 @@ class Terms:
     def counted(self) -> Conventions:
         """The protocol's conventions, with what these terms say otherwise."""
         own = self.protocol.conventions
-        return Conventions(
-            exclude=self.exclude or own.exclude,
-            unknown=self.unknown or own.unknown,
-            min_session_length=own.min_session_length if self.min_session_length is None else self.min_session_length,
-        )
+        unknown = self.unknown or own.unknown
+        shortest = self.min_session_length
+        if shortest is None:
+            # What is left of a session without its unknown items may be one click, of which nothing is predicted.
+            shortest = max(own.min_session_length, 2 if unknown == "drop" else 1)
+        return Conventions(exclude=self.exclude or own.exclude, unknown=unknown, min_session_length=shortest)
 
     @property
     def k(self) -> int:

@@ -153,6 +153,7 @@ def test_terms_are_the_protocols_own_unless_said_otherwise() -> None:
     }
     other = Terms(protocol=Protocol("last-week"), exclude="seen", unknown="miss", min_session_length=1)
     assert other.counted == Conventions(exclude="seen", unknown="miss", min_session_length=1)
+    assert Terms(protocol=PROTOCOL, unknown="drop").counted.min_session_length == 2
 
 
 def test_a_list_longer_than_a_workers_is_scored_densely_or_not_at_all() -> None:
