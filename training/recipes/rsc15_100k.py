@@ -12,6 +12,7 @@ verified  2026-11-22, torch 2.15.0 on CPU
 command   nextclick train rsc15_100k --data rsc15-100k --seed 0 --out bundles/rsc15
 """
 
+from training.counters import SequentialRulesConfig, SessionKnnConfig
 from training.loop import LoopConfig
 from training.losses import LossConfig
 from training.models import GRUConfig
@@ -21,6 +22,7 @@ from training.recipes.recipe import Recipe
 RECIPE = Recipe(
     name="rsc15_100k",
     model=GRUConfig(dim=100, hidden=100, dropout=0.3, temperature=0.07),
+    counters=(SequentialRulesConfig(), SessionKnnConfig()),
     loss=LossConfig(kind="sampled-softmax", negatives=1024, alpha=0.5),
     optimizer=OptimizerConfig(learning_rate=5e-3),
     loop=LoopConfig(epochs=12, batch_targets=512, patience=4, threads=1),

@@ -12,6 +12,7 @@ verified  2026-11-22, torch 2.15.0 on CPU
 command   nextclick train serenade_sample --data serenade-sample --seed 0 --out bundles/serenade
 """
 
+from training.counters import SequentialRulesConfig, SessionKnnConfig
 from training.loop import LoopConfig
 from training.losses import LossConfig
 from training.models import GRUConfig
@@ -21,6 +22,7 @@ from training.recipes.recipe import Recipe
 RECIPE = Recipe(
     name="serenade_sample",
     model=GRUConfig(dim=100, hidden=100, dropout=0.3, temperature=0.05),
+    counters=(SequentialRulesConfig(), SessionKnnConfig()),
     loss=LossConfig(kind="sampled-softmax", negatives=2048, alpha=0.75),
     optimizer=OptimizerConfig(learning_rate=5e-3),
     loop=LoopConfig(epochs=16, batch_targets=512, patience=5, threads=1),

@@ -1,0 +1,169 @@
+"""Trains and measures one row from nothing: `python -m tests.accuracy.run ROW [--seeds 0 1 2]`.
+
+Each seed's figures are kept in `build/accuracy/ROW/` as soon as they are there, so a run that was cut off goes on with
+the next seed; `--again` throws them away first. When all seeds are done, the row takes its place in docs/accuracy.json.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from serving.bundle import Bundle, load_bundle
+from serving.ranks import summary
+from tests.accuracy.rows import ROWS, Row, Variant
+from tests.benchmarks.results import ROOT, machine, say
+from tests.public_data import data_home
+from training.data.dataset import read_test, read_training
+from training.data.protocol import Protocol, parse_protocol
+from training.evaluation.case_ranks import CaseRanks, case_ranks, pool
+from training.evaluation.compare import compare_ranks
+from training.evaluation.protocols import make_task, rank_bundle
+from training.evaluation.terms import Terms
+from training.recipes import find_recipe, override
+from training.recipes.recipe import Recipe
+from training.train import checkpoints_of, train_bundle
+
+BUILD = ROOT / "build" / "accuracy"
+TABLE = ROOT / "docs" / "accuracy.json"
+
+
+def measure(name: str, row: Row, seed: int) -> dict[str, Any]:
+    """Train every variant of a row with one seed and return their figures; case ranks are left beside."""
+    recipe = override(find_recipe(row.recipe), row.overrides)
+    home = BUILD / name / f"seed-{seed}"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    protocol = parse_protocol(recipe.protocol)
+    ranks: dict[Variant, list[CaseRanks]] = {variant: [] for variant in row.variants}
+    figures: dict[Variant, list[dict[str, Any]]] = {variant: [] for variant in row.variants}
+    for number, cycle in enumerate(protocol.cycles()):
+        folder = home / f"cycle-{number}"
+        for variant, bundle, seconds in _bundles(replace(recipe, protocol=str(cycle)), row, cycle, seed, folder):
+            found = _rank(bundle, row, cycle)
+            ranks[variant].append(found)
+            figures[variant].append({"bundle": bundle.id, "seconds": round(seconds), **bundle.manifest.metrics})
+    pooled = {variant: pool(parts) for variant, parts in ranks.items()}
+    for variant, found in pooled.items():
+        found.write(home / f"{variant}.parquet")
+    result: dict[str, Any] = {
+        "seed": seed,
+        "cases": len(next(iter(pooled.values()))),
+        "variants": {
+            variant: {"test": summary(found.ranks, row.ks), "trainings": figures[variant]}
+            for variant, found in pooled.items()
+        },
+    }
+    if row.against is not None:
+        compared = compare_ranks(pooled[row.variants[-1]], pooled[row.against], row.metric)
+        result["difference"] = {"metric": row.metric, "against": row.against, **asdict(compared.found)}
+    return result
+
+
+def _bundles(
+    recipe: Recipe, row: Row, protocol: Protocol, seed: int, folder: Path
+) -> Sequence[tuple[Variant, Bundle, float]]:
+    """Train once and write the bundle of each variant: what has an encoder goes on from the same checkpoint."""
+    training = read_training(data_home() / row.data, protocol, recipe.preparation)
+    found: list[tuple[Variant, Bundle, float]] = []
+    trained = folder / "trained"
+    for variant in row.variants:
+        out, began = folder / variant, time.monotonic()
+        chosen = _variant(recipe, variant)
+        if chosen.model is not None and trained.exists():
+            shutil.copytree(trained, checkpoints_of(out))
+        train_bundle(chosen, training, seed=seed, out=out, resume=chosen.model is not None and trained.exists())
+        if chosen.model is not None and not trained.exists():
+            shutil.copytree(checkpoints_of(out), trained)
+        found.append((variant, load_bundle(out), time.monotonic() - began))
+        say(f"  {variant} of {protocol}: {found[-1][2]:.0f} s, validation {_validation(found[-1][1])}")
+    return found
+
+
+def _variant(recipe: Recipe, variant: Variant) -> Recipe:
+    if variant == "encoder":
+        return replace(recipe, counters=())
+    return replace(recipe, model=None) if variant == "counters" else recipe
+
+
+def _rank(bundle: Bundle, row: Row, protocol: Protocol) -> CaseRanks:
+    """Rank the test cases by the lists that a worker would show."""
+    path, recipe = data_home() / row.data, override(find_recipe(row.recipe), row.overrides)
+    training = read_training(path, protocol, recipe.preparation)
+    held_out = read_test(path, protocol, recipe.preparation)
+    terms = Terms(protocol=protocol, exclude=recipe.exclude, ks=row.ks)
+    task = make_task(held_out, training, bundle, terms)
+    return case_ranks(task.held_out, task.cases, rank_bundle(bundle, task, terms).ranks)
+
+
+def _validation(bundle: Bundle) -> str:
+    shown = {
+        part: {name: round(value, 4) for name, value in figures.items() if name.startswith(("hr@", "mrr@", "ndcg@"))}
+        for part, figures in bundle.manifest.metrics.items()
+    }
+    return json.dumps(shown)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, or of a folder's files in the order of their names."""
+    digest = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(file for file in path.iterdir() if file.is_file()):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def enter(name: str, row: Row, results: Sequence[dict[str, Any]]) -> None:
+    """Put a row with all its seeds into the table."""
+    recipe = override(find_recipe(row.recipe), row.overrides)
+    table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    table[name] = {
+        "recipe": row.recipe,
+        "overrides": list(row.overrides),
+        "protocol": recipe.protocol,
+        "exclude": recipe.exclude,
+        "refit": row.refit,
+        "data": row.data,
+        "data_sha256": sha256_of(data_home() / row.data),
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": f"make accuracy ROW={name}",
+        "machine": {key: value for key, value in machine().items() if key in ("cpu", "cores", "python", "commit")},
+        "seeds": list(results),
+    }
+    TABLE.write_text(json.dumps(dict(sorted(table.items())), indent=2) + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("row", choices=list(ROWS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--again", action="store_true", help="throw away what earlier runs have measured")
+    options = parser.parse_args(arguments)
+    row, folder = ROWS[options.row], BUILD / options.row
+    if not (data_home() / row.data).exists():
+        print(f"{data_home() / row.data} is not there: name the data's folder in $NEXTCLICK_TEST_DATA", file=sys.stderr)
+        return 2
+    if options.again:
+        shutil.rmtree(folder, ignore_errors=True)
+    results = []
+    for seed in options.seeds:
+        kept = folder / f"seed-{seed}.json"
+        if not kept.exists():
+            say(f"{options.row}, seed {seed}")
+            result = measure(options.row, row, seed)
+            kept.write_text(json.dumps(result, indent=2) + "\n")
+        results.append(json.loads(kept.read_text()))
+        say(json.dumps({variant: found["test"] for variant, found in results[-1]["variants"].items()}))
+    enter(options.row, row, results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""MovieLens-1M, leave-one-out: users' whole histories."""
+
+from training.counters import SequentialRulesConfig
+from training.loop import LoopConfig
+from training.losses import LossConfig
+from training.models import LiGRConfig
+from training.optimizer import OptimizerConfig
+from training.recipes.recipe import Recipe
+
+RECIPE = Recipe(
+    name="ml1m",
+    protocol="leave-one-out",
+    model=LiGRConfig(dim=64, blocks=2, heads=2, dropout=0.25, temperature=None, window=200),
+    counters=(SequentialRulesConfig(steps=10, decay=0.8, window=50),),
+    loss=LossConfig(kind="softmax"),
+    optimizer=OptimizerConfig(learning_rate=2e-3),
+    loop=LoopConfig(epochs=44, batch_targets=3200, patience=12, threads=2, monitor="ndcg@20"),
+    window=200,
+    exclude="seen",
+)
