@@ -39,7 +39,8 @@ def sequential_rules(sessions: Sessions, config: SequentialRulesConfig, ends_ms:
     rules = {}
     for first, counts in table.items():
         total = sum(counts.values()) ** config.normalise
-        rules[first] = heaviest({row: count / total for row, count in counts.items()}, config.followers)
+        said = {row: (count / total) ** config.power for row, count in counts.items()}
+        rules[first] = heaviest(said, config.followers)
     return rules
 
 

@@ -45,6 +45,7 @@ rules_configs = st.builds(
     window=st.integers(1, 6),
     decay=st.sampled_from([0.5, 0.8, 1.0]),
     normalise=st.sampled_from([0.0, 0.5, 1.0]),
+    power=st.sampled_from([0.5, 1.0, 2.0]),
     followers=st.sampled_from([2, 3, 100]),
     half_life_days=half_life,
 )
