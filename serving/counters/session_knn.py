@@ -45,6 +45,8 @@ class SessionKnnParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     recency_scale: Scale = 1.0
     similarity: Literal["dot", "cosine"] = "dot"
     """The sum of these weights by the number of distinct items, or by both sessions' Euclidean lengths."""
+    power: Scale = 1.0
+    """A neighbour votes with its similarity to this power."""
     match: Literal["same", "linear", "reciprocal", "exponential"] = "linear"
     """A neighbour's votes by the age of the newest item in common: 1; 1 - (age + 1) / 10, not below 0; 1 / (age + 1);
     or e to the power of -age / `match_scale`."""
@@ -102,7 +104,8 @@ class SessionKnn:
         near = self._nearest(self._newest(self._compare(recent), len(recent.sizes)), len(recent.sizes))
         sizes = self._sizes[near.neighbour]
         places = spread(self._begin[near.neighbour], sizes)
-        votes = np.repeat(near.similarity * self._match[near.age], sizes)
+        similarity = near.similarity.astype(np.float64) ** self.parameters.power
+        votes = np.repeat(similarity * self._match[near.age], sizes)
         if self._places is not None and self.parameters.nearby_scale is not None:
             distance = np.abs(self._places[places] - np.repeat(near.place, sizes))
             votes *= np.exp(distance / -self.parameters.nearby_scale)

@@ -46,6 +46,7 @@ rules_configs = st.builds(
     decay=st.sampled_from([0.5, 0.8, 1.0]),
     normalise=st.sampled_from([0.0, 0.5, 1.0]),
     power=st.sampled_from([0.5, 1.0, 2.0]),
+    rarity=st.sampled_from([0.0, 0.3]),
     followers=st.sampled_from([2, 3, 100]),
     half_life_days=half_life,
 )
@@ -66,6 +67,8 @@ session_knn_configs = st.builds(
     sample=st.sampled_from([1, 4, 100]),
     recency=st.sampled_from(["linear", "exponential"]),
     similarity=st.sampled_from(["dot", "cosine"]),
+    power=st.sampled_from([0.5, 1.0]),
+    rarity=st.sampled_from([0.0, 0.3]),
     match=st.sampled_from(["same", "linear", "reciprocal", "exponential"]),
     match_scale=st.just(2.0),
     nearby_scale=st.sampled_from([None, 2.0]),
