@@ -1,8 +1,8 @@
 """Sequential rules and the last-item Markov chain: how often an item came after another.
 
 Kamehkhosh, Jannach and Ludewig, "A Comparison of Frequent Pattern Techniques and a Deep Learning Method for
-Session-Based Recommendation", RecTemp at RecSys 2017, section 2. They look up the last item only. Looking up several
-with decay makes a counter of some seconds that beats the published SASRec (BCE) on MovieLens-1M: HR@10 0.2707.
+Session-Based Recommendation", RecTemp at RecSys 2017. They look up the last item only. Looking up several with
+decay makes a counter of some seconds that beats the published SASRec (BCE) on MovieLens-1M: HR@10 0.2707.
 """
 
 from collections.abc import Iterator, Sequence

@@ -135,7 +135,7 @@ FITS: list[Callable[..., Counter]] = [
     fit_sequential_rules,
     fit_item_knn,
     fit_session_knn,
-    lambda sequences, items: fit_session_knn(sequences, items, VSTAN),
+    lambda sequences, items: fit_session_knn(sequences, items, replace(VSTAN, power=0.7, rarity=0.2)),
 ]
 
 
@@ -225,6 +225,22 @@ def test_serenades_idf_is_a_multiple_of_ours() -> None:
 def test_a_half_life_needs_times(fit: Any, config: Any) -> None:
     with pytest.raises(WrongUse, match=r"half-life of 1.0 days needs the times"):
         fit(as_rows([[1, 2]]), ITEMS, config)
+
+
+@pytest.mark.parametrize(
+    ("fit", "config"),
+    [
+        (fit_popularity, PopularityConfig(half_life_days=0.01)),
+        (fit_sequential_rules, SequentialRulesConfig(half_life_days=0.01, rarity=0.5)),
+        (fit_item_knn, ItemKnnConfig(half_life_days=0.01, shrinkage=0.0)),
+        (fit_session_knn, replace(VSTAN, half_life_days=0.01)),
+    ],
+)
+def test_what_is_far_too_old_to_count_spoils_nothing(fit: Any, config: Any) -> None:
+    ends_ms = np.array([0, 1000 * slow.DAY_MS])
+    votes = fit(as_rows([[1, 2], [3, 4]]), ITEMS, config, ends_ms=ends_ms).score(as_rows([[1], [3]]))
+    assert np.isfinite(votes.scores).all()
+    assert votes.top(2)[1][1].max() == 4
 
 
 @pytest.mark.parametrize(
