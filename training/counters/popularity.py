@@ -18,7 +18,7 @@ class PopularityConfig:
 
     half_life_days: float | None = None
     """A click counts half as much as one so many days later; None: all alike."""
-    most: int = 10_000
+    most: int = 1_000
     """Only so many items get votes."""
 
     def __post_init__(self) -> None:

@@ -28,12 +28,15 @@ class SessionKnnConfig:
     recency: Literal["linear", "exponential"] = "linear"
     recency_scale: float = 1.0
     similarity: Literal["dot", "cosine"] = "dot"
+    power: float = 1.0
     match: Literal["same", "linear", "reciprocal", "exponential"] = "linear"
     match_scale: float = 1.0
     nearby_scale: float | None = None
     idf: float = 1.0
     """An item's votes are multiplied by 1 + idf * ln(training sessions / those with the item). Serenade's own weight,
     ln(clicks / sessions with the item), is this one's multiple for idf = 1 / ln(mean distinct items of a session)."""
+    rarity: float = 0.0
+    """They are also divided by the number of training sessions with the item to this power."""
     half_life_days: float | None = None
     """A session counts half as much as one so many days later; None: all alike. STAN's e^(-age / scale) is this one for
     a half-life of scale * ln 2."""
@@ -42,9 +45,9 @@ class SessionKnnConfig:
 
     def __post_init__(self) -> None:
         at_least(1, window=self.window, neighbours=self.neighbours, sample=self.sample, longest=self.longest)
-        at_least(0, idf=self.idf)
+        at_least(0, idf=self.idf, rarity=self.rarity)
         at_most(MOST_SAMPLED, sample=self.sample)
-        above(0, recency_scale=self.recency_scale, match_scale=self.match_scale)
+        above(0, power=self.power, recency_scale=self.recency_scale, match_scale=self.match_scale)
         if self.nearby_scale is not None:
             above(0, nearby_scale=self.nearby_scale)
         if self.half_life_days is not None:
@@ -89,8 +92,8 @@ def fit_session_knn(
         order = np.argsort(ends_ms, kind="stable")
         sequences, weights = [sequences[place] for place in order.tolist()], weights[order]
     clicks = newest_distinct(flatten(sequences), config.longest)
-    with_item = np.bincount(clicks.row, minlength=items + 1)
-    item_weights = 1 + config.idf * np.log(max(len(sequences), 1) / np.maximum(with_item, 1))
+    with_item = np.maximum(np.bincount(clicks.row, minlength=items + 1), 1)
+    item_weights = (1 + config.idf * np.log(max(len(sequences), 1) / with_item)) / with_item**config.rarity
     clicks = _reachable(clicks, items, config.sample)
     kept, session = np.unique(clicks.session, return_inverse=True)
     return SessionKnn(
@@ -111,6 +114,7 @@ def _parameters(config: SessionKnnConfig) -> SessionKnnParameters:
         recency=config.recency,
         recency_scale=config.recency_scale,
         similarity=config.similarity,
+        power=config.power,
         match=config.match,
         match_scale=config.match_scale,
         nearby_scale=config.nearby_scale,

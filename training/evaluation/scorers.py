@@ -1,4 +1,4 @@
-"""What an evaluation asks for scores: bundles, networks, and counters, which any encoder has to beat."""
+"""What an evaluation asks for scores: bundles, networks, and the counters that any encoder has to beat."""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -36,10 +36,15 @@ def sequential_rules(sessions: Sessions, config: SequentialRulesConfig, ends_ms:
             for gap in range(1, config.steps + 1):
                 if place + gap < len(rows):
                     table[first][rows[place + gap]] += weight / gap**config.gap_power
+    clicks: Counts = defaultdict(float)
+    for session, weight in zip(sessions, weights_of(sessions, config.half_life_days, ends_ms), strict=True):
+        for row in known(session):
+            clicks[row] += weight
     rules = {}
     for first, counts in table.items():
         total = sum(counts.values()) ** config.normalise
-        rules[first] = heaviest({row: count / total for row, count in counts.items()}, config.followers)
+        said = {row: (count / total) ** config.power / clicks[row] ** config.rarity for row, count in counts.items()}
+        rules[first] = heaviest(said, config.followers)
     return rules
 
 
@@ -107,10 +112,10 @@ def session_knn(sessions: Sessions, config: SessionKnnConfig, ends_ms: Sequence[
         last = max(places[row] for row in common_items)
         for row, place in places.items():
             near = 1.0 if config.nearby_scale is None else math.exp(-abs(place - last) / config.nearby_scale)
-            votes[row] += float(similar[number]) * match * near
+            votes[row] += float(similar[number]) ** config.power * match * near
     with_item = {row: sum(row in places for places in training) for row in votes}
     idf = {row: 1 + config.idf * math.log(len(sessions) / count) for row, count in with_item.items()}
-    return {row: vote * idf[row] for row, vote in votes.items() if vote > 0}
+    return {row: vote * idf[row] / with_item[row] ** config.rarity for row, vote in votes.items() if vote > 0}
 
 
 def _recency(config: SessionKnnConfig, age: int, length: int) -> float:

@@ -45,6 +45,8 @@ rules_configs = st.builds(
     window=st.integers(1, 6),
     decay=st.sampled_from([0.5, 0.8, 1.0]),
     normalise=st.sampled_from([0.0, 0.5, 1.0]),
+    power=st.sampled_from([0.5, 1.0, 2.0]),
+    rarity=st.sampled_from([0.0, 0.3]),
     followers=st.sampled_from([2, 3, 100]),
     half_life_days=half_life,
 )
@@ -65,6 +67,8 @@ session_knn_configs = st.builds(
     sample=st.sampled_from([1, 4, 100]),
     recency=st.sampled_from(["linear", "exponential"]),
     similarity=st.sampled_from(["dot", "cosine"]),
+    power=st.sampled_from([0.5, 1.0]),
+    rarity=st.sampled_from([0.0, 0.3]),
     match=st.sampled_from(["same", "linear", "reciprocal", "exponential"]),
     match_scale=st.just(2.0),
     nearby_scale=st.sampled_from([None, 2.0]),
@@ -131,7 +135,7 @@ FITS: list[Callable[..., Counter]] = [
     fit_sequential_rules,
     fit_item_knn,
     fit_session_knn,
-    lambda sequences, items: fit_session_knn(sequences, items, VSTAN),
+    lambda sequences, items: fit_session_knn(sequences, items, replace(VSTAN, power=0.7, rarity=0.2)),
 ]
 
 
@@ -221,6 +225,22 @@ def test_serenades_idf_is_a_multiple_of_ours() -> None:
 def test_a_half_life_needs_times(fit: Any, config: Any) -> None:
     with pytest.raises(WrongUse, match=r"half-life of 1.0 days needs the times"):
         fit(as_rows([[1, 2]]), ITEMS, config)
+
+
+@pytest.mark.parametrize(
+    ("fit", "config"),
+    [
+        (fit_popularity, PopularityConfig(half_life_days=0.01)),
+        (fit_sequential_rules, SequentialRulesConfig(half_life_days=0.01, rarity=0.5)),
+        (fit_item_knn, ItemKnnConfig(half_life_days=0.01, shrinkage=0.0)),
+        (fit_session_knn, replace(VSTAN, half_life_days=0.01)),
+    ],
+)
+def test_what_is_far_too_old_to_count_spoils_nothing(fit: Any, config: Any) -> None:
+    ends_ms = np.array([0, 1000 * slow.DAY_MS])
+    votes = fit(as_rows([[1, 2], [3, 4]]), ITEMS, config, ends_ms=ends_ms).score(as_rows([[1], [3]]))
+    assert np.isfinite(votes.scores).all()
+    assert votes.top(2)[1][1].max() == 4
 
 
 @pytest.mark.parametrize(
