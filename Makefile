@@ -1,6 +1,7 @@
 # What a user runs: `make demo` and `make test`. Everything is installed in .venv, from locked versions.
 #   ARGS="..."          options for the program behind the target (`nextclick demo`, pytest, uv pip compile)
 #   ROUNDS=100 SEED=7   of `make chaos`; `make fuzz` takes EVENTS=1000000 and SEED
+#   ROW=ml1m            of `make accuracy`, one of tests/accuracy/rows.py
 #   TORCH_BACKEND=cpu   torch's CPU build (200 MB) instead of the registry's (5 GB of CUDA libraries on Linux)
 #   PYTHON=python3.12   the Python to make .venv with, 3.11 or newer
 
@@ -32,7 +33,7 @@ BENCHMARKS := framework pipeline latency recovery memory
 QUIX := build/benchmarks/cache/quix
 QUIX_STAMP := $(QUIX)/.installed
 
-.PHONY: help install demo test acceptance chaos fuzz lint docs lock clean bench $(BENCHMARKS:%=bench-%)
+.PHONY: help install demo test acceptance accuracy chaos fuzz lint docs lock clean bench $(BENCHMARKS:%=bench-%)
 
 help:  ## Show this list.
 	@echo 'make TARGET [ARGS="..."] [TORCH_BACKEND=cpu] [PYTHON=python3.12]'
@@ -51,6 +52,10 @@ test: lint  ## Install, then run every check and the whole test suite.
 
 chaos: $(TEST_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Kill, freeze and starve workers and brokers under load; nothing may be lost.
 	@$(BIN)/python -m tests.end_to_end.chaos --rounds $(ROUNDS) $(SEED:%=--seed %) $(ARGS)
+
+accuracy: $(TEST_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Train and measure a row of docs/accuracy.md from nothing: ROW=ml1m.
+	@$(BIN)/python -m tests.accuracy.run $(ROW) $(ARGS)
+	@$(BIN)/python -m tests.accuracy.page
 
 fuzz: $(TEST_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Send what nobody should send between valid clicks; each must get its due.
 	@$(BIN)/python -m tests.end_to_end.fuzz --events $(EVENTS) $(SEED:%=--seed %) $(ARGS)

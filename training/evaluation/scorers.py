@@ -38,7 +38,8 @@ class CounterScorer:
     def __init__(self, name: str, counter: Counter, popularity: npt.NDArray[np.floating]) -> None:
         self.name = name
         self._counter = counter
-        self._share = popularity / max(float(popularity.max()), 1.0)
+        # In float32, 1 + 1e-9 would be 1.
+        self._share = popularity.astype(np.float64) / max(float(popularity.max()), 1.0)
 
     def scores(self, contexts: Sequence[Context]) -> npt.NDArray[np.float64]:
         """Return the votes where there are any, and -1 to 0 by popularity where there are none."""

@@ -11,7 +11,7 @@ RECIPE = Recipe(
     name="ml1m",
     protocol="leave-one-out",
     model=LiGRConfig(dim=64, blocks=2, heads=2, dropout=0.25, temperature=None, window=200),
-    counters=(SequentialRulesConfig(steps=10, decay=0.8, window=50),),
+    counters=(SequentialRulesConfig(decay=0.7, window=20, followers=300, power=0.5, rarity=0.1),),
     loss=LossConfig(kind="softmax"),
     optimizer=OptimizerConfig(learning_rate=2e-3),
     loop=LoopConfig(epochs=44, batch_targets=3200, patience=12, threads=2, monitor="ndcg@20"),

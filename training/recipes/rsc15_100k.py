@@ -12,7 +12,10 @@ verified  2026-11-22, torch 2.15.0 on CPU
 command   nextclick train rsc15_100k --data rsc15-100k --seed 0 --out bundles/rsc15
 """
 
-from training.counters import SequentialRulesConfig, SessionKnnConfig
+from dataclasses import replace
+
+from training.blend import BlendConfig
+from training.counters import VSTAN, SequentialRulesConfig
 from training.loop import LoopConfig
 from training.losses import LossConfig
 from training.models import GRUConfig
@@ -22,7 +25,11 @@ from training.recipes.recipe import Recipe
 RECIPE = Recipe(
     name="rsc15_100k",
     model=GRUConfig(dim=100, hidden=100, dropout=0.3, temperature=0.07),
-    counters=(SequentialRulesConfig(), SessionKnnConfig()),
+    counters=(
+        SequentialRulesConfig(),
+        replace(VSTAN, sample=1000, recency_scale=0.5, nearby_scale=8.0, power=0.5, half_life_days=20.0),
+    ),
+    blend=BlendConfig(monitor="mrr"),
     loss=LossConfig(kind="sampled-softmax", negatives=1024, alpha=0.5),
     optimizer=OptimizerConfig(learning_rate=5e-3),
     loop=LoopConfig(epochs=12, batch_targets=512, patience=4, threads=1),

@@ -12,7 +12,10 @@ verified  2026-11-22, torch 2.15.0 on CPU
 command   nextclick train serenade_sample --data serenade-sample --seed 0 --out bundles/serenade
 """
 
-from training.counters import SequentialRulesConfig, SessionKnnConfig
+from dataclasses import replace
+
+from training.blend import BlendConfig
+from training.counters import VSTAN, SequentialRulesConfig
 from training.loop import LoopConfig
 from training.losses import LossConfig
 from training.models import GRUConfig
@@ -22,7 +25,11 @@ from training.recipes.recipe import Recipe
 RECIPE = Recipe(
     name="serenade_sample",
     model=GRUConfig(dim=100, hidden=100, dropout=0.3, temperature=0.05),
-    counters=(SequentialRulesConfig(), SessionKnnConfig()),
+    counters=(
+        SequentialRulesConfig(),
+        replace(VSTAN, neighbours=200, sample=1000, recency_scale=4.0, match_scale=4.0, nearby_scale=1.0, rarity=0.2),
+    ),
+    blend=BlendConfig(monitor="mrr"),
     loss=LossConfig(kind="sampled-softmax", negatives=2048, alpha=0.75),
     optimizer=OptimizerConfig(learning_rate=5e-3),
     loop=LoopConfig(epochs=16, batch_targets=512, patience=5, threads=1),

@@ -1,0 +1,121 @@
+"""Makes docs/accuracy.md from docs/accuracy.json: `python -m tests.accuracy.page`."""
+
+import json
+from statistics import fmean
+from typing import Any
+
+from tests.accuracy.published import SECTIONS, Section
+from tests.accuracy.run import TABLE
+
+PAGE = TABLE.with_suffix(".md")
+HEAD = """\
+# Accuracy
+
+How good the lists are, on public data, beside what others have published under the same protocol. Every figure of ours
+is the mean over three seeds and, behind ±, half the distance between the best and the worst of them. Everything was
+chosen on the validation part; its figure stands beside the test's. The figures come from the lists that a worker would
+show. `docs/accuracy.json` has every seed's figures, bundle, training time and validation, and the sha256 of the data.
+
+`make accuracy ROW=ml1m` trains a row again from nothing, on the files in `shared/data` or in the folder that
+`$NEXTCLICK_TEST_DATA` names, and writes this page anew; each case's rank is left in `build/accuracy`, as Parquet.
+"""
+NAMES = {"encoder": "encoder alone", "counters": "counters alone", "blend": "blend of both"}
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(page(json.loads(TABLE.read_text()) if TABLE.exists() else {}))
+
+
+def page(table: dict[str, Any]) -> str:
+    """Return the page of a table of rows."""
+    parts = [HEAD, *(_section(section, table) for section in SECTIONS if any(row in table for row in section.rows))]
+    return "\n".join(parts)
+
+
+def _section(section: Section, table: dict[str, Any]) -> str:
+    measured = [(name, table[name]) for name in section.rows if name in table]
+    metrics = section.metrics
+    head = ["", *(_title(metric) for metric in metrics), "validation " + _title(metrics[-1]), "from"]
+    lines = [f"## {section.title}", "", section.about, "", _line(head), "|---|" + "---:|" * (len(metrics) + 1) + "---|"]
+    for other in section.published:
+        lines.append(
+            _line([other.model, *(_number(other.figures.get(metric)) for metric in metrics), "", other.source])
+        )
+    for name, row in measured:
+        lines += [_line(cells) for cells in _ours(name, row, metrics)]
+    return "\n".join([*lines, "", *(_below(name, row) for name, row in measured), ""])
+
+
+def _ours(name: str, row: dict[str, Any], metrics: tuple[str, ...]) -> list[list[str]]:
+    found = []
+    for variant in row["seeds"][0]["variants"]:
+        seeds = [seed["variants"][variant] for seed in row["seeds"]]
+        shown = [_spread([seed["test"][metric] for seed in seeds]) for metric in metrics]
+        found.append(
+            [f"**{row['recipe']}, {NAMES[variant]}**", *shown, _spread(_validated(seeds, metrics[-1])), f"`{name}`"]
+        )
+    return found
+
+
+def _validated(seeds: list[dict[str, Any]], metric: str) -> list[float]:
+    """Return what each seed's validation said of the metric, or of the same at 20, over all its trainings."""
+    wanted = f"{metric.partition('@')[0]}@20"
+    values = []
+    for seed in seeds:
+        parts = [training.get("blend", training.get("validation", {})) for training in seed["trainings"]]
+        values.append(fmean(part[wanted] for part in parts if wanted in part) if parts else 0.0)
+    return values
+
+
+def _below(name: str, row: dict[str, Any]) -> str:
+    seeds = row["seeds"]
+    minutes = (
+        max(training["seconds"] for seed in seeds for v in seed["variants"].values() for training in v["trainings"])
+        / 60
+    )
+    text = (
+        f"`{name}`: recipe `{row['recipe']}`{_set(row)}, protocol `{row['protocol']}`, excluded: {row['exclude']}, "
+        f"{seeds[0]['cases']:,} cases, seeds {', '.join(str(seed['seed']) for seed in seeds)}; a training takes up to "
+        f"{minutes:.0f} minutes; data sha256 `{row['data_sha256'][:16]}`, {row['date']}, code "
+        f"{row['machine']['commit']}, bundles {', '.join(_bundles(row))}; `{row['command']}`."
+    )
+    for seed in seeds:
+        if "difference" in seed:
+            found = seed["difference"]
+            text += (
+                f" Seed {seed['seed']}: {found['metric']} {found['a'] - found['b']:+.4f} against "
+                f"{found['against']}, 95 % of the sessions' bootstrap from {found['difference']['low']:+.4f} to "
+                f"{found['difference']['high']:+.4f}."
+            )
+    return text + "\n"
+
+
+def _bundles(row: dict[str, Any]) -> list[str]:
+    last = list(row["seeds"][0]["variants"])[-1]
+    return [f"`{seed['variants'][last]['trainings'][0]['bundle']}`" for seed in row["seeds"]]
+
+
+def _set(row: dict[str, Any]) -> str:
+    return "".join(f" with `--set {value}`" for value in row["overrides"])
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _spread(values: list[float]) -> str:
+    return f"**{_number(fmean(values))}** ± {_number((max(values) - min(values)) / 2)}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}".lstrip("0")
+
+
+def _title(metric: str) -> str:
+    name, _, k = metric.partition("@")
+    return f"{ {'hr': 'HR', 'ndcg': 'NDCG', 'mrr': 'MRR', 'recall': 'Recall'}[name] }@{k}"
+
+
+if __name__ == "__main__":
+    main()
