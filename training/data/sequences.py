@@ -1,7 +1,8 @@
 """From a click log to arrays: the catalogue, sessions as item rows, and which events each training target may see.
 
-The last part is `serving.session.windows`, the very rule by which a worker decides how far back a list looks, so a
-model is never trained on a context that the stream would not give it.
+The last part is `serving.session.windows`, the very rule by which a worker decides how far back a recurrent encoder
+looks. An encoder that reads its window anew at each click is served the last events of a session instead, the whole
+window; in training, which learns from many clicks at once, each click of a long session sees at least half of it.
 """
 
 from collections.abc import Sequence
