@@ -8,20 +8,28 @@ import pytest
 from training.data.generator import generate
 from training.data.sequences import Events, Rows
 from training.data.splits import Training, parse_protocol, split
+from training.evaluation.cases import Context
 from training.loop import LoopConfig
 from training.losses import LossConfig
 from training.models import GRUConfig
 from training.recipes import Recipe
 from training.train import Trained, train_bundle
 
+Session = Sequence[int] | Rows
 
-def as_rows(sessions: Iterable[Sequence[int]]) -> list[Rows]:
+
+def as_rows(sessions: Iterable[Session]) -> list[Rows]:
     return [np.array(session, dtype=np.int64) for session in sessions]
 
 
-def as_events(sessions: Iterable[Sequence[int]]) -> list[Events]:
+def as_events(sessions: Iterable[Session]) -> list[Events]:
     """Sessions of items, with an event of the first type each minute."""
     return [Events(rows, np.ones_like(rows), 60_000 * np.arange(len(rows))) for rows in as_rows(sessions)]
+
+
+def as_contexts(sessions: Iterable[Session]) -> list[Context]:
+    """What is predicted from: the sessions, asked a minute after their last event."""
+    return [Context(events, 60_000 * len(events)) for events in as_events(sessions)]
 
 
 @pytest.fixture(scope="session")
