@@ -159,9 +159,9 @@ def tiny_contents(
     )
 
 
-def tiny_blend_contents(*, encoder: bool = True, **changed: object) -> BundleContents:
-    """Contents like `tiny_contents`, with counters: item i's rules vote for the next three items, and popularity."""
-    contents = tiny_contents()
+def tiny_blend_contents(contents: BundleContents | None = None, *, encoder: bool = True) -> BundleContents:
+    """Contents (`tiny_contents()`) with counters: item i's rules vote for the next three items, and popularity."""
+    contents = contents or tiny_contents()
     items = len(contents.item_ids)
     followers = np.array([(row + step) % items + 1 for row in range(items) for step in (1, 2, 3)])
     weights = np.tile(np.array([0.5, 0.3, 0.2], np.float32), items)
@@ -174,7 +174,7 @@ def tiny_blend_contents(*, encoder: bool = True, **changed: object) -> BundleCon
     contents = dataclasses.replace(contents, counters=(rules, popular), blend=blend)
     if not encoder:
         contents = dataclasses.replace(contents, encoder=None, encoder_onnx=b"", vectors=None)
-    return dataclasses.replace(contents, **changed)  # type: ignore[arg-type]
+    return contents
 
 
 def write_tiny_bundle(directory: Path, **parameters: object) -> Bundle:

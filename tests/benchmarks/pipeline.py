@@ -58,6 +58,7 @@ def main() -> None:
     with KafkaBroker() as broker, closing(Topics(broker.bootstrap_servers)) as topics:
         for items in options.items:
             bundle = grown_bundle(items)
+            assert bundle.index is not None
             recall, sessions = index_recall(bundle.index, bundle.vectors, queries), real_sessions(bundle)
             directory = bundle.directory
             del bundle  # half a gigabyte

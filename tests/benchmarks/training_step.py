@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from training.batches import Batch, cut_windows, epoch_batches
+from training.data.sequences import Events
 from training.determinism import deterministic, seeded
 from training.losses import Loss, LossConfig
 from training.models import GRUConfig, SessionEncoder, build_encoder
@@ -53,10 +54,9 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     generator = seeded(0, 1)
     # Twice the steps: the first half warms up, and gives the optimiser its state.
     choose = np.random.default_rng(0)
-    sessions = list(
-        choose.integers(1, options.items + 1, (2 * options.steps * options.targets // SESSION, SESSION + 1))
-    )
-    windows = cut_windows(sessions, 50)
+    drawn = choose.integers(1, options.items + 1, (2 * options.steps * options.targets // SESSION, SESSION + 1))
+    nothing = np.zeros(SESSION + 1, np.int64)
+    windows = cut_windows([Events(rows, nothing, nothing) for rows in drawn], 50)
     encoder = build_encoder(GRUConfig(dim=options.dim, hidden=options.dim), options.items)
     loss = Loss(config, torch.ones(options.items + 1), target_counts(windows, options.items))
     optimizer = make_optimizer(
@@ -76,7 +76,7 @@ def _step(
     encoder: SessionEncoder, loss: Loss, optimizer: Optimizer, batch: Batch, generator: torch.Generator
 ) -> dict[str, float]:
     times = [time.process_time()]
-    vectors = encoder(batch.items, batch.lengths)[batch.mask]
+    vectors = encoder(batch.sessions)[batch.mask]
     times.append(time.process_time())
     value = loss(encoder, vectors, batch.targets[batch.mask], generator)
     times.append(time.process_time())

@@ -14,6 +14,7 @@ from serving.bundle import load_bundle
 from serving.ranks import hit_rate
 from training.data.readers import read_log
 from training.data.splits import whole
+from training.evaluation.cases import build_cases
 from training.evaluation.served import evaluate_served
 
 EVENTS = 1_000
@@ -47,7 +48,9 @@ def check(report: dict[str, Any], kept: Path) -> None:
     assert report["clicks_replayed"] == report["recommendations_expected"] == len(clicks)
     assert report["distinct_recommendation_ids"] == len(ids_of)
     assert (report["missing"], report["dead_letters"]) == (0, 0)
-    evaluated = evaluate_served(bundle, whole(read_log(kept / "clicks.jsonl")), exclude="current", k=20)
+    spec = bundle.manifest.encoder
+    cases = build_cases(whole(read_log(kept / "clicks.jsonl")), bundle.catalogue, spec.event_types if spec else ())
+    evaluated = evaluate_served(bundle, cases, exclude="current", k=20)
     assert report["hit_rate_at_20"] == pytest.approx(hit_rate(np.asarray(evaluated.ranks), 20), abs=1e-12)
     assert report["hit_rate_cases"] == len(evaluated.ranks)
     assert report["latency_ms"]["p50"] <= report["latency_ms"]["p95"] <= report["latency_ms"]["p99"]

@@ -19,6 +19,7 @@ from serving.session import window_start
 from stream.contract.topics import create_topics
 from stream.settings import Settings
 from tests.waiting import wait_for
+from training.batches import Sessions
 from training.data.dataset import read_test, read_training
 from training.data.splits import parse_protocol
 from training.models import SessionEncoder
@@ -36,7 +37,9 @@ def torch_scores(encoder: SessionEncoder, rows: Sequence[int], window: int) -> n
     if not known:
         return None
     with torch.inference_mode():
-        vector = encoder.session_vectors(torch.tensor([known]), torch.tensor([len(known)]))[0]
+        nothing = torch.zeros(1, len(known), dtype=torch.int64)
+        sessions = Sessions(torch.tensor([known]), torch.tensor([len(known)]), types=nothing, silences=nothing)
+        vector = encoder.session_vectors(sessions)[0]
         return (encoder.item_vectors() @ vector).numpy()
 
 
@@ -63,7 +66,10 @@ def test_live_lists_are_those_of_torch_scoring_densely(
     trained = train_bundle(
         recipe, read_training(data, protocol, recipe.preparation), seed=1, out=tmp_path / "bundle", max_seconds=15
     )
-    bundle, encoder = trained.bundle, trained.encoder.eval()
+    bundle, encoder = trained.bundle, trained.encoder
+    assert encoder is not None
+    encoder.eval()
+    assert bundle.manifest.index is not None
     assert bundle.manifest.index.factory == "Flat"
     log = read_test(data, protocol, recipe.preparation).log
     sessions = log.frame.get_column("session_id").unique(maintain_order=True).head(SESSIONS).to_list()

@@ -80,6 +80,7 @@ def by_hand(bundle: Bundle, session: Clicks, count: int) -> bytes | None:
     events = read_by_hand(bundle, session[start:count])
     times = 1000 * np.cumsum([gap_s for _, _, gap_s in session])[start:count]
     known = [bundle.catalogue.row(f"i{item}") > 0 for item, _, _ in session[start:count]]
+    assert isinstance(encoder, WindowEncoder)
     return encoder.vectors([Window(events, times[known])])[0].tobytes() if events else None
 
 
@@ -169,7 +170,7 @@ def test_a_state_of_another_bundle_is_not_taken_up(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("changed", ["type", "silence", "both"])
 def test_types_silences_and_ages_change_the_vector_of_encoders_that_read_them(any_bundle: Bundle, changed: str) -> None:
-    spec = any_bundle.manifest.encoder
+    spec = any_bundle.manifest.session_encoder
     plain = views(1, 2, 3)
     kind, gap_s = ("view" if changed == "silence" else "buy"), (60 if changed == "type" else 5000)
     other = [*plain[:2], (3, kind, gap_s)]

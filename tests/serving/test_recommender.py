@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from serving.bundle import Bundle
 from serving.errors import WrongUse
 from serving.events import Reason, RecommendedItem
-from serving.recommender import ListWriter, RankedList, Recommender
+from serving.recommender import MODEL_SOURCES, ListWriter, RankedList, Recommender
 from serving.session import Interaction, Moment, SessionState, last_lines
 from serving.settings import ServingSettings
 
@@ -127,10 +127,14 @@ texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 scores = st.floats(allow_nan=False, allow_infinity=False, width=32).map(lambda score: round(score, 6))
 
 
-@given(st.lists(texts, min_size=1, max_size=8), st.lists(st.tuples(st.integers(0, 7), scores, st.integers(0, 7))))
+@given(
+    st.lists(texts, min_size=1, max_size=8),
+    st.lists(st.tuples(st.integers(0, 7), scores, st.integers(0, 7))),
+    st.sampled_from(sorted(MODEL_SOURCES)),
+)
 @settings(deadline=None)
 def test_a_list_is_written_as_its_items_would_be_one_by_one(
-    item_ids: list[str], places: list[tuple[int, float, int]]
+    item_ids: list[str], places: list[tuple[int, float, int]], source: str
 ) -> None:
     size = len(item_ids)
     rows, values, because = (
@@ -138,12 +142,12 @@ def test_a_list_is_written_as_its_items_would_be_one_by_one(
         [s for _, s, _ in places],
         [b % size for _, _, b in places],
     )
-    found = ListWriter(item_ids).near(rows, values, because)
+    found = ListWriter(item_ids, source).near(rows, values, because)
     expected = [
         RecommendedItem(item_ids[row], value, Reason("session", [item_ids[near]]))
         for row, value, near in zip(rows, values, because, strict=True)
     ]
-    assert found == RankedList.of("encoder", expected)
+    assert found == RankedList.of(source, expected)
     assert bytes(found.items) == msgspec.json.encode(expected)
 
 

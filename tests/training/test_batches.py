@@ -136,7 +136,7 @@ def _bounds(number: torch.Tensor) -> float:
 def test_what_is_padded_for_a_query_is_what_was_trained_on(rows: list[int], gaps_s: list[int]) -> None:
     session = _timed(rows, np.cumsum(gaps_s)[: len(rows)].tolist())
     for time_of in ("none", "last", "query"):
-        trained = make_batch(cut_windows([session], 20), np.array([0]), time_of).sessions  # type: ignore[arg-type]
-        asked = pad([Asked(session.before(len(rows) - 1), int(session.times[-1]))], time_of)  # type: ignore[arg-type]
+        trained = make_batch(cut_windows([session], 20), np.array([0]), time_of).sessions
+        asked = pad([Asked(session.before(len(rows) - 1), int(session.times[-1]))], time_of)
         for one, other in zip(trained, asked, strict=True):
             assert (one is None and other is None) or torch.equal(one, other)  # type: ignore[arg-type]

@@ -12,14 +12,14 @@ from tests.training.conftest import as_events
 from training.batches import cut_windows
 from training.checkpoint import load_checkpoint
 from training.counters import fit_popularity
-from training.data.sequences import Events, popularity
+from training.data.sequences import Events
 from training.errors import TrainingError
 from training.evaluation.cases import Cases
 from training.evaluation.dense import evaluate_dense
 from training.evaluation.scorers import CounterScorer
 from training.loop import LoopConfig, Progress, Report, Trainer
 from training.losses import Loss, LossConfig
-from training.models import EncoderConfig, GRUConfig, LSTMConfig, SessionEncoder, build_encoder
+from training.models import AnyConfig, GRUConfig, LSTMConfig, SessionEncoder, build_encoder
 from training.optimizer import OptimizerConfig
 from training.validation import EncoderScorer, validation_figures
 
@@ -44,7 +44,7 @@ COUNTS = np.bincount(np.concatenate([session.rows for session in TRAIN]), minlen
 
 
 def _trainer(
-    model: EncoderConfig | None = None,
+    model: AnyConfig | None = None,
     *,
     seed: int = 0,
     epochs: int = 4,
@@ -74,10 +74,10 @@ def _equal(one: SessionEncoder, other: SessionEncoder) -> bool:
 
 @pytest.mark.parametrize("model", [GRUConfig(dim=8, hidden=16, dropout=0), LSTMConfig(dim=8, hidden=16, dropout=0)])
 @pytest.mark.parametrize("kind", ["softmax", "sampled-softmax"])
-def test_a_known_structure_is_learnt(model: EncoderConfig, kind: str) -> None:
+def test_a_known_structure_is_learnt(model: AnyConfig, kind: str) -> None:
     progress = _trainer(model, loss=LossConfig(kind=kind, negatives=12), epochs=12).run()  # type: ignore[arg-type]
     losses = [epoch.loss for epoch in progress.epochs]
-    popular = CounterScorer("popularity", fit_popularity(TRAIN, ITEMS), popularity(TRAIN, ITEMS))
+    popular = CounterScorer("popularity", fit_popularity([session.rows for session in TRAIN], ITEMS), COUNTS)
     by_popularity = evaluate_dense(popular, VALID, ITEMS, exclude="none", k=20).ranks
     best = progress.best()
     assert best is not None

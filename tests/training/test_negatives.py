@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.training.conftest import as_rows
+from tests.training.conftest import as_events
 from training.batches import cut_windows, epoch_batches
 from training.errors import DataError
 from training.negatives import InBatch, Mixed, Popular, make_source, target_counts
@@ -97,7 +97,7 @@ def test_no_items_at_all_is_an_error() -> None:
     window=st.integers(2, 8),
 )
 def test_targets_are_counted_as_an_epoch_brings_them(sessions: list[list[int]], window: int) -> None:
-    windows = cut_windows(as_rows(sessions), window)
+    windows = cut_windows(as_events(sessions), window)
     expected = torch.zeros(10)
     if windows.targets:
         for batch in epoch_batches(windows, 5, _generator()):

@@ -44,8 +44,9 @@ def test_the_first_golden_session_is_longer_than_the_window(trained: Trained) ->
 def test_validation_figures_are_those_of_the_lists_that_the_bundle_serves(
     trained: Trained, small_training: Training
 ) -> None:
-    # Dense scores in torch here; encoder runtime, index and session state there.
-    served = evaluate_served(trained.bundle, small_training.validation, exclude="current", k=20)
+    # Dense scores in torch there; encoder runtime, index and lists here.
+    cases = build_cases(small_training.validation, trained.bundle.catalogue)
+    served = evaluate_served(trained.bundle, cases, exclude="current", k=20)
     figures = trained.bundle.manifest.metrics["validation"]
     assert figures["cases"] == len(served.ranks)
     assert figures["hr@20"] == pytest.approx(np.mean(served.ranks > 0))
@@ -109,6 +110,7 @@ def test_a_training_that_stands_may_end_in_another_index(
 ) -> None:
     recipe = dataclasses.replace(small_recipe, index="HNSW8")
     bundle = train_bundle(recipe, small_training, seed=0, out=checkpointed, resume=True).bundle
+    assert bundle.manifest.index is not None
     assert bundle.manifest.index.factory == bundle.manifest.recipe["index"] == "HNSW8"
     assert np.array_equal(bundle.vectors, trained.bundle.vectors)
 

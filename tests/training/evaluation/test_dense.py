@@ -83,8 +83,8 @@ def test_scores_that_are_no_numbers_count_against_the_model() -> None:
 
 def test_scores_that_may_not_be_written_to_stay_as_they_are() -> None:
     class Constant(Fixed):
-        def scores(self, prefixes: Sequence[Rows]) -> np.ndarray:
-            return np.broadcast_to(self._values, (len(prefixes), len(self._values)))
+        def scores(self, contexts: Sequence[Context]) -> np.ndarray:
+            return np.broadcast_to(self._values, (len(contexts), len(self._values)))
 
     cases = build_cases(held_out(("s", "a"), ("s", "b"), ("s", "a"), ("s", "c")), CATALOGUE)
     scorer = Constant(4, 3, 2, 1)

@@ -11,8 +11,8 @@ import pytest
 import pytrec_eval
 
 from serving.ranks import summary
-from training.data.sequences import Rows
-from training.evaluation.cases import Cases
+from tests.training.conftest import as_events
+from training.evaluation.cases import Cases, Context
 from training.evaluation.dense import evaluate_dense
 
 ITEMS, CASES = 200, 300
@@ -26,7 +26,7 @@ class Table:
     def __init__(self, scores: np.ndarray) -> None:
         self._scores = scores
 
-    def scores(self, prefixes: Sequence[Rows]) -> np.ndarray:
+    def scores(self, contexts: Sequence[Context]) -> np.ndarray:
         return self._scores.copy()
 
 
@@ -39,7 +39,7 @@ def drawn() -> tuple[np.ndarray, Cases]:
     for line, (_, target) in zip(scores, sequences, strict=True):
         line[target] += random.exponential(CASES * ITEMS) + 0.5
     ones = np.ones(CASES, np.int64)
-    return scores, Cases(sequences, np.arange(CASES), ones, np.arange(CASES))
+    return scores, Cases(as_events(sequences), np.arange(CASES), ones, np.arange(CASES))
 
 
 @pytest.mark.parametrize("exclude", ["none", "current"])

@@ -82,10 +82,10 @@ def test_unknown_items_can_be_dropped(bundle: Bundle, clicks: Path) -> None:
     assert dropped.clicks < kept.clicks
 
 
-def test_leave_one_out_is_scored_densely_unless_asked_otherwise(bundle: Bundle, clicks: Path) -> None:
+def test_an_encoders_lists_are_looked_at_unless_dense_scores_are_asked_for(bundle: Bundle, clicks: Path) -> None:
     protocol = Protocol("leave-one-out")
-    dense = evaluate(bundle, clicks, Terms(protocol=protocol, ks=(10,)))
-    served = evaluate(bundle, clicks, Terms(protocol=protocol, ks=(10,), through="served"))
+    dense = evaluate(bundle, clicks, Terms(protocol=protocol, ks=(10,), through="dense"))
+    served = evaluate(bundle, clicks, Terms(protocol=protocol, ks=(10,)))
     assert (dense.rows[0].path, served.rows[0].path) == ("dense", "served")
     assert dense.rows[0].figures == pytest.approx(served.rows[0].figures)
     assert dense.cases == dense.sessions

@@ -2,17 +2,18 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from training.evaluation.baselines import Scorer, markov
 
 from serving.catalogue import Catalogue
 from serving.ranks import figure
+from training.counters import MARKOV, fit_sequential_rules
 from training.data.cuts import DAY_MS
 from training.data.log import make_log
-from training.data.sequences import to_sequences
+from training.data.sequences import popularity, to_sequences
 from training.data.splits import Training, parse_protocol
 from training.data.writers import write_log
 from training.evaluation.case_ranks import CaseRanks, pool
 from training.evaluation.rolling import rank_cycles
+from training.evaluation.scorers import CounterScorer, Scorer
 from training.evaluation.terms import Terms
 
 
@@ -33,7 +34,9 @@ def run(path: Path, terms: Terms) -> tuple[dict[str, CaseRanks], list[int]]:
 
     def fit(training: Training, catalogue: Catalogue) -> Scorer:
         seen.append(len(training.clicks))
-        return markov(to_sequences(training.clicks.frame, catalogue), len(catalogue))
+        sequences, items = to_sequences(training.clicks.frame, catalogue), len(catalogue)
+        markov = fit_sequential_rules(sequences, items, MARKOV)
+        return CounterScorer("markov", markov, popularity(sequences, items))
 
     return {str(one): found for one, found in rank_cycles(fit, path, terms)}, seen
 

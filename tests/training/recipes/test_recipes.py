@@ -1,5 +1,6 @@
 import importlib
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -42,9 +43,9 @@ def test_values_are_read_by_the_type_of_their_parameter() -> None:
             "preparation.session_gap_s=none",
         ],
     )
-    assert recipe.model == GRUConfig(
-        dim=64, hidden=recipe.model.hidden, dropout=recipe.model.dropout, temperature=None, tied=False
-    )
+    before = find_recipe("quick").model
+    assert isinstance(before, GRUConfig)
+    assert recipe.model == replace(before, dim=64, temperature=None, tied=False)
     assert (recipe.optimizer.learning_rate, recipe.optimizer.kind) == (1e-3, "sgd")
     assert (recipe.exclude, recipe.window, recipe.preparation.session_gap_s) == ("none", 30, None)
 
