@@ -37,7 +37,9 @@ def _assigned(recipe: Recipe, key: str, text: str) -> Recipe:
     known = parameters(recipe)
     if key not in known:
         listed = ", ".join(f"{name}={_text(value)}" for name, value in known.items())
-        raise WrongUse(f"recipe {recipe.name} has no parameter {key!r}; it has model={'|'.join(CONFIGS)}, {listed}")
+        raise WrongUse(
+            f"recipe {recipe.name} has no parameter {key!r}; it has model={'|'.join(CONFIGS)}|none, {listed}"
+        )
     changed: Recipe = _with(recipe, key.split("."), key, text)
     return changed
 
@@ -59,14 +61,11 @@ def _other_model(recipe: Recipe, kind: str) -> Any:
         return None
     if kind not in CONFIGS:
         raise WrongUse(f"there is no model {kind!r}; there are {', '.join(CONFIGS)}, and none for counters alone")
-    wanted = CONFIGS[kind]
-    if recipe.model is None:
-        return wanted()
-    shared = {f.name for f in fields(wanted)} & {f.name for f in fields(recipe.model)}
-    values = {name: getattr(recipe.model, name) for name in shared}
-    if "window" in {f.name for f in fields(wanted)}:
-        values.setdefault("window", recipe.window)
-    return wanted(**values)
+    known = {f.name for f in fields(CONFIGS[kind])}
+    values: dict[str, Any] = {"window": recipe.window} if "window" in known else {}
+    if recipe.model is not None:
+        values |= {f.name: getattr(recipe.model, f.name) for f in fields(recipe.model) if f.name in known}
+    return CONFIGS[kind](**values)
 
 
 def _value(key: str, text: str, wanted: Any) -> Any:
