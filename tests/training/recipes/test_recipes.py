@@ -5,14 +5,19 @@ from dataclasses import replace
 import pytest
 
 from serving.errors import WrongUse
-from training.models import GRUConfig, LSTMConfig
-from training.recipes import RECIPES, find_recipe, override
+from training.blend import BlendConfig
+from training.counters import PopularityConfig, SequentialRulesConfig
+from training.models import GRUConfig, LiGRConfig, LSTMConfig, SASRecConfig
+from training.recipes import RECIPES, Recipe, find_recipe, override
 from training.recipes.overrides import parameters
+
+RULES = SequentialRulesConfig(window=5)
+BLEND = Recipe(name="blend", model=GRUConfig(), counters=(RULES, PopularityConfig()))
 
 
 def test_a_recipe_is_found_by_its_name() -> None:
     assert find_recipe("quick").name == "quick"
-    with pytest.raises(WrongUse, match="there is no recipe 'quik'; there are quick, rsc15_100k, serenade_sample"):
+    with pytest.raises(WrongUse, match=f"there is no recipe 'quik'; there are {', '.join(RECIPES)}$"):
         find_recipe("quik")
 
 
@@ -60,8 +65,40 @@ def test_another_model_keeps_the_values_that_both_have() -> None:
     assert (recipe.model.hidden, recipe.model.layers) == (48, 2)
 
 
-def test_every_parameter_can_be_set_to_what_it_is() -> None:
-    recipe = find_recipe("quick")
+def test_a_counter_is_changed_by_its_place() -> None:
+    changed = override(BLEND, ["counters.0.window=20", "counters.1.half_life_days=2.5", "blend.candidates=40"])
+    assert changed == replace(
+        BLEND,
+        counters=(replace(RULES, window=20), PopularityConfig(half_life_days=2.5)),
+        blend=BlendConfig(candidates=40),
+    )
+
+
+def test_without_a_model_the_counters_are_left() -> None:
+    alone = override(BLEND, ["model=none"])
+    assert (alone.model, alone.counters) == (None, BLEND.counters)
+    assert not [key for key in parameters(alone) if key.startswith("model")]
+    again = override(alone, ["model=gru", "model.dim=24"])
+    assert again.model == GRUConfig(dim=24)
+    with pytest.raises(WrongUse, match="recipe encoder has neither model nor counters"):
+        override(replace(BLEND, name="encoder", counters=()), ["model=none"])
+
+
+@pytest.mark.parametrize("before", ["gru", "none"])
+def test_an_attention_model_has_places_for_the_recipes_window(before: str) -> None:
+    recipe = override(BLEND, [f"model={before}", "window=80", "model=sasrec", "model.blocks=3"])
+    assert isinstance(recipe.model, SASRecConfig)
+    assert (recipe.model.window, recipe.model.blocks) == (80, 3)
+    # Another one keeps the places that there are.
+    other = override(recipe, ["model.window=90", "window=85", "model=ligr"])
+    assert isinstance(other.model, LiGRConfig)
+    assert (other.model.window, other.model.blocks, other.window) == (90, 3, 85)
+    with pytest.raises(WrongUse, match=r"window 91 is longer than the 90 events .* set model\.window=91"):
+        override(other, ["window=91"])
+
+
+@pytest.mark.parametrize("recipe", [BLEND, *RECIPES.values()], ids=lambda recipe: recipe.name)
+def test_every_parameter_can_be_set_to_what_it_is(recipe: Recipe) -> None:
     assignments = [f"{key}={'none' if value is None else str(value)}" for key, value in parameters(recipe).items()]
     assert override(recipe, assignments) == recipe
 
@@ -69,8 +106,16 @@ def test_every_parameter_can_be_set_to_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("model.dimm=3", r"has no parameter 'model\.dimm'; it has model=gru\|lstm, .*model\.dim=\d+, .*index=Flat"),
+        (
+            "model.dimm=3",
+            r"has no parameter 'model\.dimm'; it has model=gru\|lstm.*\|none, .*model\.dim=\d+, .*index=Flat",
+        ),
         ("name=other", "has no parameter 'name'"),
+        ("counters.2.window=3", r"has no parameter 'counters\.2\.window'; it has .*counters\.0\.window=5"),
+        ("counters.window=3", r"has no parameter 'counters\.window'"),
+        ("counters=none", "has no parameter 'counters'"),
+        ("counters.0.window=0", "window must be at least 1, not 0"),
+        ("counters.0.decay=none", r"--set counters\.0\.decay=none: Expected `float`"),
         ("loop=3", "has no parameter 'loop'"),
         ("model=bert", "there is no model 'bert'; there are gru, lstm"),
         ("model.dim", r"--set model\.dim has no value"),
@@ -83,4 +128,4 @@ def test_every_parameter_can_be_set_to_what_it_is() -> None:
 )
 def test_a_wrong_assignment_is_a_sentence(assignment: str, message: str) -> None:
     with pytest.raises(WrongUse, match=message):
-        override(find_recipe("quick"), [assignment])
+        override(BLEND, [assignment])
