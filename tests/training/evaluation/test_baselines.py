@@ -76,4 +76,6 @@ def test_all_baselines_score_the_whole_catalogue() -> None:
         "last-item Markov",
         "sequential rules",
     ]
-    assert all(scorer.scores([np.array([1]), np.array([2])]).shape == (2, 6) for scorer in fitted)
+    assert all(
+        scorer.scores([Context(events, 0) for events in as_events([[1], [2]])]).shape == (2, 6) for scorer in fitted
+    )

@@ -68,7 +68,7 @@ def test_every_parameter_can_be_set_to_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("model.dimm=3", r"has no parameter 'model\.dimm'; it has model=gru\|lstm, .*model\.dim=\d+, .*index=Flat"),
+        ("model.dimm=3", r"has no parameter 'model\.dimm'; it has model=gru\|lstm\|.*model\.dim=\d+, .*index=Flat"),
         ("name=other", "has no parameter 'name'"),
         ("loop=3", "has no parameter 'loop'"),
         ("model=bert", "there is no model 'bert'; there are gru, lstm"),
