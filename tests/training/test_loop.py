@@ -76,7 +76,9 @@ def _equal(one: SessionEncoder, other: SessionEncoder) -> bool:
 def test_a_known_structure_is_learnt(model: EncoderConfig, negatives: int) -> None:
     progress = _trainer(model, loss=LossConfig(negatives=negatives), epochs=12).run()
     losses = [epoch.loss for epoch in progress.epochs]
-    popular = evaluate_dense(Popularity(TRAIN, ITEMS), VALID, ITEMS, exclude="none", k=20).ranks
+    popular = evaluate_dense(
+        Popularity([session.rows for session in TRAIN], ITEMS), VALID, ITEMS, exclude="none", k=20
+    ).ranks
     best = progress.best()
     assert best is not None
     assert losses[-1] < losses[0] / 2
