@@ -162,17 +162,22 @@ def path_of(bundle: Bundle, terms: Terms) -> Literal["served", "dense"]:
         WrongUse: the terms ask for a way that does not lead to this bundle's lists.
 
     """
-    if bundle.manifest.needs and terms.through == "served":
+    needs = ", ".join(bundle.manifest.needs)
+    if needs and bundle.manifest.counters:
         raise WrongUse(
-            f"bundle {bundle.id} needs {', '.join(bundle.manifest.needs)}, so it gives no lists to be looked at: "
-            "evaluate it with --through dense"
+            f"bundle {bundle.id} needs {needs}, so it gives no lists to be looked at, and has counters, which no dense "
+            "scores show: train one of the encoder alone, or with model.time_of=last"
+        )
+    if needs and terms.through == "served":
+        raise WrongUse(
+            f"bundle {bundle.id} needs {needs}, so it gives no lists to be looked at: evaluate it with --through dense"
         )
     if bundle.manifest.counters and terms.through == "dense":
         raise WrongUse(
             f"bundle {bundle.id} has counters, which no dense scores show: evaluate it with --through served"
         )
     if terms.through == "auto":
-        return "dense" if bundle.manifest.needs else "served"
+        return "dense" if needs else "served"
     return terms.through
 
 

@@ -133,7 +133,7 @@ def _bootstrap(over: str, resamples: int, seed: int) -> dict[str, Any]:
 
 def _table(rows: list[Row], metrics: dict[str, str], k: int, *, paths: bool) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0))
-    table.add_column("model", no_wrap=True)
+    table.add_column("model")
     shown = {name: heading for name, heading in metrics.items() if f"{name}@{k}" in rows[0].figures}
     for heading in shown.values():
         table.add_column(heading, justify="right", no_wrap=True)
@@ -141,7 +141,8 @@ def _table(rows: list[Row], metrics: dict[str, str], k: int, *, paths: bool) -> 
         table.add_column("ranks", no_wrap=True)
     for row in rows:
         figures = [_digits(row.figures[f"{name}@{k}"]) for name in shown]
-        table.add_row(row.model, *figures, *([row.path] if paths else []))
+        # The name of a blend may need a second line.
+        table.add_row(row.model.replace("+", " + "), *figures, *([row.path] if paths else []))
     return table
 
 
