@@ -1,0 +1,1 @@
+"""Other systems' models on our data, run in environments of their own."""
