@@ -2,7 +2,7 @@
 
 import typer
 
-from training.commands import evaluate, generate, train
+from training.commands import evaluate, generate, train, tune
 
 
 def register(app: typer.Typer) -> None:
@@ -11,5 +11,6 @@ def register(app: typer.Typer) -> None:
         evaluate,
         generate,
         train,
+        tune,
     ):
         module.register(app)
