@@ -27,7 +27,7 @@ PANELS = {
     "Start here": ["demo"],
     "Run": ["broker", "topics", "worker", "dead-letters", "config"],
     "Try": ["replay", "watch"],
-    "Train": ["generate", "train", "evaluate", "bundle"],
+    "Train": ["generate", "train", "tune", "evaluate", "bundle"],
 }
 
 # What is missing when an import fails, and the extra that brings it.
@@ -37,6 +37,7 @@ EXTRA_OF_MODULE = {
     "onnx": "train",
     "onnxscript": "train",
     "matplotlib": "train",
+    "optuna": "train",
 }
 
 

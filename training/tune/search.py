@@ -89,6 +89,7 @@ def search(
         there = read_record(out)
         check_same(out, there, record)
         record.trials = there.trials
+        record.conclude()
     write_record(out, record)
     data = prepare_training(training)
     for place, name in enumerate(plan.stages):

@@ -134,6 +134,7 @@ def test_a_search_that_ended_can_have_more_trials(searched: Record, small_traini
     search(_plan(trials=5), small_training, tmp_path)
     longer = search(_plan(trials=8), small_training, tmp_path, command="nextclick tune small", resume=True)
     assert _same(longer) == _same(searched)
+    assert search(_plan(trials=8), small_training, tmp_path, command="again", resume=True).best == searched.best
 
 
 def test_another_seed_tries_other_values(searched: Record, small_training: Training, tmp_path: Path) -> None:
@@ -182,6 +183,26 @@ def test_counters_are_tuned_by_the_figure_of_their_blend(small_training: Trainin
     assert record.monitor == {"counters": "ndcg@20"}
     bundle = train_bundle(override(COUNTERS, record.best.set), small_training, seed=0, out=tmp_path / "b").bundle
     assert bundle.manifest.metrics["blend"]["ndcg@20"] == record.best.figure
+
+
+def test_what_the_sampler_has_learnt_is_learnt_again_when_a_search_goes_on(
+    small_training: Training, tmp_path: Path
+) -> None:
+    # The first ten trials are random; from then on each value depends on all figures before it.
+    searched = ("counters.0.decay=0.1..1", "counters.0.steps=1..20:log", "counters.0.gap_power=0..2")
+    recipe = Recipe(name="rules", counters=(SequentialRulesConfig(),))
+    whole = search(_plan(recipe, searched, trials=15), small_training, tmp_path / "whole")
+    search(_plan(recipe, searched, trials=12), small_training, tmp_path / "parts")
+    parts = search(_plan(recipe, searched, trials=15), small_training, tmp_path / "parts", resume=True)
+    assert _same(parts) == _same(whole)
+
+    record = read_record(tmp_path / "parts")
+    record.trials = record.trials[:12]
+    for trial in record.trials:
+        trial.figure = -(trial.figure or 0.0)
+    (tmp_path / "parts" / "trials.json").write_bytes(msgspec.json.encode(record))
+    misled = search(_plan(recipe, searched, trials=15), small_training, tmp_path / "parts", resume=True)
+    assert [trial.drawn for trial in misled.trials[12:]] != [trial.drawn for trial in whole.trials[12:]]
 
 
 BOTH = dataclasses.replace(RECIPE, name="both", counters=(SequentialRulesConfig(),))
