@@ -143,6 +143,7 @@ def test_another_seed_tries_other_values(searched: Record, small_training: Train
     assert other.trials[1].values != searched.trials[1].values
 
 
+@pytest.mark.usefixtures("searched")  # a process's first step loads half of torch, in any time
 def test_the_time_is_kept_and_the_cut_training_goes_on(small_training: Training, tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, loop=dataclasses.replace(RECIPE.loop, epochs=400, patience=400))
     rates = ("optimizer.learning_rate=1e-3..1e-2",)
@@ -167,12 +168,12 @@ def test_the_time_is_kept_and_the_cut_training_goes_on(small_training: Training,
 
 
 def test_the_time_may_end_a_search_before_its_last_trial(small_training: Training, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(RECIPE, loop=LoopConfig(epochs=1, batch_targets=256, threads=1))
-    plan = _plan(recipe, RATES[:1], trials=10_000, max_seconds=3)
+    recipe = Recipe(name="rules", counters=(SequentialRulesConfig(),))
+    plan = _plan(recipe, ("counters.0.decay=0.1..1",), trials=10_000, max_seconds=3)
     record = search(plan, small_training, tmp_path)
     ended = sum(trial.state != "cut" for trial in record.trials)
     assert record.best is not None
-    assert plan.missing(record) == {"encoder": 10_000 - ended}
+    assert plan.missing(record) == {"counters": 10_000 - ended}
 
 
 def test_counters_are_tuned_by_the_figure_of_their_blend(small_training: Training, tmp_path: Path) -> None:
