@@ -27,7 +27,7 @@ PANELS = {
     "Start here": ["demo"],
     "Run": ["broker", "topics", "worker", "dead-letters", "config"],
     "Try": ["replay", "watch"],
-    "Train": ["generate", "export", "train", "evaluate", "compare", "bundle"],
+    "Train": ["generate", "export", "train", "tune", "evaluate", "compare", "bundle"],
 }
 
 # What is missing when an import fails, and the extra that brings it.
@@ -38,6 +38,7 @@ EXTRA_OF_MODULE = {
     "onnx": "train",
     "onnxscript": "train",
     "matplotlib": "train",
+    "optuna": "train",
 }
 
 

@@ -18,7 +18,7 @@ def shown_progress(console: Console, monitor: str) -> Iterator[Callable[[Report]
         task = bar.add_task("", total=1.0)
 
         def report(report: Report) -> None:
-            bar.update(task, completed=report.done, description=f"loss {report.loss:.3f}  {_left(report.eta_s)}")
+            bar.update(task, completed=report.done, description=f"loss {report.loss:.3f}  {time_left(report.eta_s)}")
             if report.epoch is not None:
                 figure = report.epoch.validation[monitor]
                 console.print(f"epoch {report.number}: loss {report.loss:.4f}, validation {monitor} {figure:.4f}")
@@ -26,7 +26,8 @@ def shown_progress(console: Console, monitor: str) -> Iterator[Callable[[Report]
         yield report
 
 
-def _left(seconds: float) -> str:
+def time_left(seconds: float) -> str:
+    """Return "1:15 left", or nothing where nobody knows."""
     if not math.isfinite(seconds):
         return ""
     minutes, rest = divmod(round(seconds), 60)

@@ -79,7 +79,7 @@ def train_bundle(
     trainer, encoder, metrics = None, None, {}
     if recipe.model is not None:
         trainer = replace(
-            _trainer(recipe, recipe.model, data, seed),
+            make_trainer(recipe, recipe.model, data, seed),
             checkpoints=checkpoints_of(out),
             max_seconds=max_seconds,
             report=report,
@@ -128,8 +128,14 @@ def check_free(out: Path, resume: bool) -> None:
         )
 
 
-def _trainer(recipe: Recipe, model: AnyConfig, data: Prepared, seed: int) -> Trainer:
-    """Put the parts of a training together, with freshly initialised weights."""
+def make_trainer(recipe: Recipe, model: AnyConfig, data: Prepared, seed: int) -> Trainer:
+    """Put the parts of a training together, with freshly initialised weights.
+
+    Raises:
+        WrongUse: FAISS cannot build the index over these items.
+        DataError: there is nothing to learn from, or the encoder reads times that the data do not have.
+
+    """
     clicks = data.clicks
     windows = cut_windows(data.sessions, recipe.window)
     if windows.targets == 0:

@@ -2,7 +2,7 @@
 
 import typer
 
-from training.commands import compare, evaluate, generate, train
+from training.commands import compare, evaluate, generate, train, tune
 
 
 def register(app: typer.Typer) -> None:
@@ -12,5 +12,6 @@ def register(app: typer.Typer) -> None:
         evaluate,
         generate,
         train,
+        tune,
     ):
         module.register(app)

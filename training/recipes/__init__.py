@@ -1,13 +1,20 @@
-"""Recipes by name. Each is a module whose header says data, protocol, figures, seeds, date and command."""
+"""Recipes by name. Each is a module whose header says data, protocol, figures, seeds, date and command.
+
+Beside its `RECIPE` a module may have a `SPACE`: what `nextclick tune` tries, by the keys of `--set`, each as a SPEC of
+`training.tune.specs`.
+"""
+
+from collections.abc import Mapping
 
 from serving.errors import WrongUse
 from training.recipes import diginetica, ml1m, quick, rsc15_100k, serenade_sample
 from training.recipes.overrides import override
 from training.recipes.recipe import Recipe
 
-RECIPES: dict[str, Recipe] = {
-    module.RECIPE.name: module.RECIPE for module in (diginetica, ml1m, quick, rsc15_100k, serenade_sample)
-}
+_MODULES = (diginetica, ml1m, quick, rsc15_100k, serenade_sample)
+
+RECIPES: dict[str, Recipe] = {module.RECIPE.name: module.RECIPE for module in _MODULES}
+SPACES: dict[str, Mapping[str, str]] = {module.RECIPE.name: getattr(module, "SPACE", {}) for module in _MODULES}
 
 
 def find_recipe(name: str) -> Recipe:
@@ -22,4 +29,4 @@ def find_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-__all__ = ["RECIPES", "Recipe", "find_recipe", "override"]
+__all__ = ["RECIPES", "SPACES", "Recipe", "find_recipe", "override"]

@@ -31,17 +31,41 @@ def parameters(recipe: Recipe) -> dict[str, Any]:
     return {key: value for key, value in _leaves(recipe) if key != "name"}
 
 
+def read_value(recipe: Recipe, key: str, text: str) -> Any:
+    """Return the text as this parameter's value, without asking whether it fits the other ones; not for `model`.
+
+    Raises:
+        WrongUse: no such key (the known ones are listed), or a value of another type.
+
+    """
+    _check_known(recipe, key)
+    owner: Any = recipe
+    *path, name = key.split(".")
+    for part in path:
+        owner = owner[int(part)] if isinstance(owner, tuple) else getattr(owner, part)
+    return _value(key, text, get_type_hints(type(owner))[name])
+
+
+def value_text(value: Any) -> str:
+    """Return a parameter's value as `--set` takes it."""
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _assigned(recipe: Recipe, key: str, text: str) -> Recipe:
     if key == "model":
         return replace(recipe, model=_other_model(recipe, text))
+    _check_known(recipe, key)
+    changed: Recipe = _with(recipe, key.split("."), key, text)
+    return changed
+
+
+def _check_known(recipe: Recipe, key: str) -> None:
     known = parameters(recipe)
     if key not in known:
-        listed = ", ".join(f"{name}={_text(value)}" for name, value in known.items())
+        listed = ", ".join(f"{name}={value_text(value)}" for name, value in known.items())
         raise WrongUse(
             f"recipe {recipe.name} has no parameter {key!r}; it has model={'|'.join(CONFIGS)}|none, {listed}"
         )
-    changed: Recipe = _with(recipe, key.split("."), key, text)
-    return changed
 
 
 def _with(owner: Any, path: list[str], key: str, text: str) -> Any:
@@ -92,7 +116,3 @@ def _leaves(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
         elif key != "model":  # no encoder: nothing of it can be set
             leaves.append((key, inner))
     return leaves
-
-
-def _text(value: Any) -> str:
-    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

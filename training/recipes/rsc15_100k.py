@@ -36,3 +36,13 @@ RECIPE = Recipe(
     window=50,
     exclude="none",
 )
+
+SPACE = {
+    "optimizer.learning_rate": "1e-3..1e-2:log",
+    "model.dim": "64|100|128",
+    "model.hidden": "64|100|128",
+    "model.dropout": "0.1..0.5",
+    "model.temperature": "0.03..0.1",
+    "loss.negatives": "512|1024|2048",
+    "loss.alpha": "0..1",
+}

@@ -35,3 +35,13 @@ RECIPE = Recipe(
     loop=LoopConfig(epochs=16, batch_targets=512, patience=5, threads=1),
     window=50,
 )
+
+SPACE = {
+    "optimizer.learning_rate": "1e-3..1e-2:log",
+    "model.dim": "64|100|128",
+    "model.hidden": "64|100|128",
+    "model.dropout": "0.1..0.5",
+    "model.temperature": "0.03..0.1",
+    "loss.negatives": "1024|2048|4096",
+    "loss.alpha": "0..1",
+}
