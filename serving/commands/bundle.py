@@ -35,7 +35,7 @@ def show(directory: Directory, json: JsonFile = None) -> None:
         chosen = ", ".join(f"{name} {value}" for name, value in counter.parameters.items())
         typer.echo(f"counter     {counter.kind}: {chosen}")
     if blend is not None:
-        weights = ", ".join(f"{weight:g}" for weight in (blend.encoder, *blend.counters))
+        weights = ", ".join(f"{weight:g}" for weight in ([] if encoder is None else [blend.encoder]) + blend.counters)
         typer.echo(f"blend       weights {weights} over the {blend.candidates} best of each")
     if manifest.needs:
         typer.echo(f"needs       {', '.join(manifest.needs)}: no worker can serve it")
