@@ -4,7 +4,21 @@ import re
 import subprocess
 from pathlib import Path
 
-TARGETS = {"help", "install", "demo", "test", "acceptance", "chaos", "fuzz", "lint", "docs", "lock", "clean", "bench"}
+TARGETS = {
+    "help",
+    "install",
+    "demo",
+    "test",
+    "acceptance",
+    "accuracy",
+    "chaos",
+    "fuzz",
+    "lint",
+    "docs",
+    "lock",
+    "clean",
+    "bench",
+}
 TARGETS |= {f"bench-{part}" for part in ("framework", "pipeline", "latency", "recovery", "memory")}
 
 

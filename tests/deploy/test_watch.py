@@ -93,8 +93,12 @@ def test_a_line_has_time_session_and_titles_and_says_when_it_is_a_fallback() -> 
     titles = {"i1": "Alien", "i2": "Brazil", "i3": "Clue"}
     watched = Watched(round(at * 1000), b"", a_list("s1", "e1"))
     assert as_line(watched, titles.__getitem__, top=2) == "04:05:06.789  s1  Alien · Brazil"
-    fallback = watched._replace(recommendation=a_list("s1", "e1", "popularity"))
-    assert as_line(fallback, titles.__getitem__, top=3) == "04:05:06.789  s1  (popularity) Alien · Brazil · Clue"
+    for source in ("encoder", "counters", "blend"):
+        made = watched._replace(recommendation=a_list("s1", "e1", source))
+        assert as_line(made, titles.__getitem__, top=2) == "04:05:06.789  s1  Alien · Brazil"
+    for source in ("popularity", "shed"):
+        fallback = watched._replace(recommendation=a_list("s1", "e1", source))
+        assert as_line(fallback, titles.__getitem__, top=3) == f"04:05:06.789  s1  ({source}) Alien · Brazil · Clue"
 
 
 def test_a_missing_topic_is_said(broker: str, new_settings: NewSettings) -> None:
