@@ -14,7 +14,7 @@ RECIPE = Recipe(
     counters=(SequentialRulesConfig(decay=0.7, window=20, followers=300, power=0.5, rarity=0.1),),
     loss=LossConfig(kind="softmax"),
     optimizer=OptimizerConfig(learning_rate=2e-3),
-    loop=LoopConfig(epochs=44, batch_targets=3200, patience=12, threads=2, monitor="ndcg@20"),
+    loop=LoopConfig(epochs=44, batch_targets=3200, patience=12, threads=1, monitor="ndcg@20"),
     window=200,
     exclude="seen",
 )
