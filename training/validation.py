@@ -37,6 +37,8 @@ class EncoderScorer:
         self._window = window
         self._popularity = popularity
         self.item_count = len(popularity) - 1
+        self._items = torch.zeros(0)
+        self._items_of: tuple[int, ...] = ()
 
     def scores(self, contexts: Sequence[Context]) -> Floats:
         """Return inner products with all items, `[B, N + 1]`."""
@@ -46,11 +48,18 @@ class EncoderScorer:
         try:
             with torch.inference_mode():
                 vectors = self._encoder.session_vectors(pad(asked, self._encoder.time_of))
-                scores: Floats = (vectors @ self._encoder.item_vectors().T).numpy()
+                scores: Floats = (vectors @ self._item_vectors().T).numpy()
         finally:
             self._encoder.train(was_training)
         scores[[not window.events.rows.any() for window in asked]] = self._popularity
         return scores
+
+    def _item_vectors(self) -> torch.Tensor:
+        """Return the item vectors, made once for as long as the tables stay as they are: of a million, it takes time."""
+        versions = tuple(parameter._version for parameter in self._encoder.items.parameters())
+        if versions != self._items_of:
+            self._items, self._items_of = self._encoder.item_vectors(), versions
+        return self._items
 
     def _window_of(self, context: Context) -> Asked:
         start = (window_start if self._encoder.form == "step" else last_events)(len(context.events), self._window)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from training.blend import BlendConfig
 from training.counters import VSTAN, SequentialRulesConfig
 from training.loop import LoopConfig
 from training.losses import LossConfig
@@ -18,7 +17,6 @@ RECIPE = Recipe(
         SequentialRulesConfig(power=0.75, rarity=0.1),
         replace(VSTAN, recency_scale=4.0, match_scale=2.0, nearby_scale=4.0, idf=1.0, power=0.5, rarity=0.1),
     ),
-    blend=BlendConfig(monitor="mrr"),
     loss=LossConfig(kind="sampled-softmax", negatives=4096, alpha=0.5),
     optimizer=OptimizerConfig(learning_rate=3e-3),
     loop=LoopConfig(epochs=9, batch_targets=1024, patience=4, threads=1, monitor="mrr@20"),
