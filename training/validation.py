@@ -55,7 +55,7 @@ class EncoderScorer:
         return scores
 
     def _item_vectors(self) -> torch.Tensor:
-        """Return the item vectors, made once for as long as the tables stay as they are: of a million, it takes time."""
+        """Return the item vectors, made once while the tables stay as they are: for a million items it takes time."""
         versions = tuple(parameter._version for parameter in self._encoder.items.parameters())
         if versions != self._items_of:
             self._items, self._items_of = self._encoder.item_vectors(), versions
