@@ -1,9 +1,11 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from serving.bundle import Bundle
 from serving.catalogue import Catalogue
 from serving.counters import Counter, ItemRules, ItemRulesParameters, Popularity, PopularityParameters
 from serving.index import Index
@@ -18,7 +20,7 @@ from training.evaluation.cases import Cases
 from training.evaluation.served import evaluate_served
 from training.prepared import prepare_training
 from training.recipes import Recipe
-from training.train import train_bundle
+from training.train import checkpoints_of, train_bundle
 
 ITEMS = 30
 CATALOGUE = Catalogue([f"i{row}" for row in range(1, ITEMS + 1)])
@@ -83,12 +85,14 @@ def blend_recipe(small_recipe: Recipe) -> Recipe:
     return replace(small_recipe, name="blend", counters=(SequentialRulesConfig(),))
 
 
-def test_a_trained_blend_shows_what_was_fitted(
-    blend_recipe: Recipe, small_training: Training, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+@pytest.fixture(scope="module")
+def blended(blend_recipe: Recipe, small_training: Training, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     out = tmp_path_factory.mktemp("blend") / "bundle"
-    trained = train_bundle(blend_recipe, small_training, seed=0, out=out)
-    bundle = trained.bundle
+    return train_bundle(blend_recipe, small_training, seed=0, out=out).bundle
+
+
+def test_a_trained_blend_shows_what_was_fitted(blended: Bundle, small_training: Training) -> None:
+    bundle = blended
     assert bundle.manifest.model == "gru+item-rules"
     assert bundle.manifest.blend is not None
     # The figure of the fit is that of the lists that a worker shows for the same cases.
@@ -102,15 +106,14 @@ def test_a_trained_blend_shows_what_was_fitted(
 
 
 def test_a_finished_training_can_end_in_another_blend(
-    blend_recipe: Recipe, small_training: Training, tmp_path_factory: pytest.TempPathFactory
+    blended: Bundle, blend_recipe: Recipe, small_training: Training, tmp_path: Path
 ) -> None:
-    folder = tmp_path_factory.mktemp("again")
-    first = train_bundle(blend_recipe, small_training, seed=0, out=folder / "bundle")
-    (folder / "bundle").rename(folder / "first")
+    out = tmp_path / "bundle"
+    shutil.copytree(checkpoints_of(blended.directory), checkpoints_of(out))
     other = replace(blend_recipe, counters=(SequentialRulesConfig(steps=1, window=1),))
-    second = train_bundle(other, small_training, seed=0, out=folder / "bundle", resume=True)
-    assert np.array_equal(first.bundle.vectors, second.bundle.vectors)
-    assert first.bundle.id != second.bundle.id
+    second = train_bundle(other, small_training, seed=0, out=out, resume=True).bundle
+    assert np.array_equal(blended.vectors, second.vectors)
+    assert blended.id != second.id
 
 
 def test_counters_alone_need_no_training(small_recipe: Recipe, small_training: Training, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from serving.errors import WrongUse
 from training import optimizer as module
+from training.batches import Sessions
 from training.losses import Loss, LossConfig
 from training.models import GRUConfig, SessionEncoder, build_encoder
 from training.optimizer import OptimizerConfig, clip, learning_rate, make_optimizer
@@ -25,7 +26,8 @@ def _encoder(*, tied: bool = True, temperature: float | None = 0.07) -> SessionE
 def _backward(encoder: SessionEncoder, items: Tensor, targets: Tensor) -> None:
     """Leave the gradients of a sampled loss on sessions of full length, `[B, L]`."""
     loss = Loss(LossConfig(negatives=6), torch.ones(ITEMS + 1), torch.ones(ITEMS + 1))
-    vectors = encoder(items, torch.full((len(items),), items.shape[1]))
+    lengths, nothing = torch.full((len(items),), items.shape[1]), torch.zeros_like(items)
+    vectors = encoder(Sessions(items, lengths, types=nothing, silences=nothing))
     value = loss(encoder, vectors.flatten(0, 1), targets.flatten(), torch.Generator().manual_seed(0))
     value.backward()  # type: ignore[no-untyped-call]
 
