@@ -35,6 +35,10 @@ class Sessions(NamedTuple):
     silences: Tensor
     ages: Tensor | None = None
 
+    def to(self, device: torch.device) -> "Sessions":
+        """Return the same on a device."""
+        return Sessions(*(None if part is None else part.to(device) for part in self))
+
 
 class Batch(NamedTuple):
     """Windows to train on; the item after position i of a window is `targets[i]` and counts where `mask` is True.
@@ -45,6 +49,10 @@ class Batch(NamedTuple):
     sessions: Sessions
     targets: Tensor
     mask: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the same on a device."""
+        return Batch(self.sessions.to(device), self.targets.to(device), self.mask.to(device))
 
 
 @dataclass(frozen=True)
@@ -95,9 +103,9 @@ def cut_windows(sessions: Sequence[Events], window: int) -> Windows:
 
 
 def epoch_batches(
-    windows: Windows, batch_targets: int, generator: torch.Generator, time_of: TimeOf = "none"
+    windows: Windows, batch_targets: int, generator: torch.Generator, time_of: TimeOf = "none", *, begin: int = 0
 ) -> Iterator[Batch]:
-    """Yield every window once, in a random order that is the generator's.
+    """Return every window once, in a random order that is the generator's, drawn at once; without the first batches.
 
     A batch holds windows of about one length, for most sessions are short and padding them to the longest would cost
     ten times the work, and about `batch_targets` targets, so that each target weighs the same whatever its session's
@@ -109,8 +117,8 @@ def epoch_batches(
     targets = (windows.stop - windows.first)[by_length]
     batch_of = (np.cumsum(targets) - targets) // batch_targets
     batches = np.split(by_length, np.flatnonzero(np.diff(batch_of)) + 1)
-    for number in torch.randperm(len(batches), generator=generator).tolist():
-        yield make_batch(windows, batches[number], time_of)
+    order = torch.randperm(len(batches), generator=generator).tolist()
+    return (make_batch(windows, batches[number], time_of) for number in order[begin:])
 
 
 def make_batch(windows: Windows, chosen: Ints, time_of: TimeOf = "none") -> Batch:

@@ -19,17 +19,17 @@ from torch import Tensor
 
 from training.errors import CheckpointError
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 CHECKPOINT = "checkpoint.json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training after whole epochs.
+    """A training after whole epochs, or within one.
 
     `run` says which training it is (recipe, seed, data): another one must not go on from here. `progress` is the
-    loop's own account, JSON-able. `tensors` are the weights, the best weights so far and the optimiser's state, by
-    names that the loop gives.
+    loop's own account, JSON-able. `tensors` are the weights, the best weights so far, the optimiser's state and, within
+    an epoch, the state of the random numbers, by names that the loop gives.
     """
 
     run: Mapping[str, Any]

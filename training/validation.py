@@ -45,8 +45,9 @@ class EncoderScorer:
         self._encoder.eval()
         try:
             with torch.inference_mode():
-                vectors = self._encoder.session_vectors(pad(asked, self._encoder.time_of))
-                scores: Floats = (vectors @ self._encoder.item_vectors().T).numpy()
+                items = self._encoder.item_vectors()
+                vectors = self._encoder.session_vectors(pad(asked, self._encoder.time_of).to(items.device))
+                scores: Floats = (vectors @ items.T).cpu().numpy()
         finally:
             self._encoder.train(was_training)
         scores[[not window.events.rows.any() for window in asked]] = self._popularity

@@ -46,12 +46,22 @@ class Loss:
         return self._source is not None
 
     def __call__(
-        self, encoder: SessionEncoder, vectors_TD: Tensor, targets_T: Tensor, generator: torch.Generator
+        self,
+        encoder: SessionEncoder,
+        vectors_TD: Tensor,
+        targets_T: Tensor,
+        generator: torch.Generator,
+        *,
+        batch_targets_T: Tensor | None = None,
     ) -> Tensor:
-        """Return the mean loss over the targets: session vectors `[T, D]` and the rows that came next, `[T]`."""
+        """Return the mean loss over the targets: session vectors `[T, D]` and the rows that came next, `[T]`.
+
+        `batch_targets_T` are the targets of the whole batch where other processes have some of it, so that all of them
+        draw the same negatives.
+        """
         if self._source is None:
             return full_softmax(vectors_TD, targets_T, encoder.item_vectors(), encoder.scale, self._config.max_scores)
-        negatives = self._source.draw(targets_T, generator)
+        negatives = self._source.draw(targets_T if batch_targets_T is None else batch_targets_T, generator)
         # One lookup for both, so that one gradient goes back into the table.
         items_XD = encoder.score_vectors(torch.cat([targets_T, negatives.rows]))
         targets_TD, negatives_ND = items_XD[: len(targets_T)], items_XD[len(targets_T) :]
