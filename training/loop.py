@@ -42,6 +42,8 @@ from training.parallel import ALONE, Group
 
 MONITORED_AT = 20
 """Length of the lists in validation."""
+CHECKPOINT_MINUTES = 10.0
+"""Time between checkpoints within an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,7 @@ class LoopConfig:
 
 
 class Epoch(msgspec.Struct):
-    """What one epoch brought: the mean loss of its targets, and the validation figures after it, if it was validated."""
+    """What one epoch brought: the mean loss of its targets, and the figures after it, none without validation."""
 
     number: int
     loss: float
@@ -148,7 +150,7 @@ class Trainer:
     optimizer: OptimizerConfig
     seed: int
     checkpoints: Path | None = None
-    checkpoint_minutes: float = 10.0
+    checkpoint_minutes: float = CHECKPOINT_MINUTES
     identity: Mapping[str, Any] = field(default_factory=dict)
     max_seconds: float | None = None
     stop_after: int | None = None
