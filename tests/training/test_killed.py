@@ -1,4 +1,4 @@
-"""A process that is killed within an epoch, without a moment to tidy up, and a training that goes on from what it left."""
+"""A process that is killed within an epoch, without a moment to tidy up, and one that goes on from what it left."""
 
 import subprocess
 import sys

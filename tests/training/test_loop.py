@@ -174,7 +174,7 @@ def _kill_after(steps: int) -> Callable[[Report], None]:
     return report
 
 
-@pytest.mark.parametrize("steps", [1, 13, 24])
+@pytest.mark.parametrize("steps", [1, 13, 23])
 @pytest.mark.parametrize(
     ("model", "loss", "optimizer"),
     [
@@ -199,7 +199,7 @@ def _kill_after(steps: int) -> Callable[[Report], None]:
 def test_a_training_that_is_resumed_within_an_epoch_ends_with_the_very_same_weights(
     tmp_path: Path, steps: int, model: EncoderConfig, loss: LossConfig, optimizer: OptimizerConfig
 ) -> None:
-    """1,500 targets are about 24 steps an epoch; the last of them is the last of the first epoch."""
+    """1,500 targets are 24 steps an epoch."""
 
     def trainer() -> Trainer:
         plain = _trainer(model, epochs=2, loss=loss, optimizer=optimizer)
@@ -210,6 +210,20 @@ def test_a_training_that_is_resumed_within_an_epoch_ends_with_the_very_same_weig
     checkpoint = load_checkpoint(tmp_path, {})
     assert checkpoint.progress["within"]["batches"] == steps
     resumed, whole = trainer(), replace(_trainer(model, epochs=2, loss=loss, optimizer=optimizer))
+    resumed.resume(checkpoint)
+    assert resumed.run() == whole.run()
+    assert _equal(resumed.encoder, whole.encoder)
+
+
+def test_a_training_that_was_killed_while_it_validated_validates_again(tmp_path: Path) -> None:
+    def kill() -> dict[str, float]:
+        raise _Killed
+
+    with pytest.raises(_Killed):
+        replace(_trainer(epochs=2), checkpoints=tmp_path, checkpoint_minutes=0, validate=kill).run()
+    checkpoint = load_checkpoint(tmp_path, {})
+    assert checkpoint.progress["within"]["targets"] == 1500
+    resumed, whole = _trainer(epochs=2), _trainer(epochs=2)
     resumed.resume(checkpoint)
     assert resumed.run() == whole.run()
     assert _equal(resumed.encoder, whole.encoder)

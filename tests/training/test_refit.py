@@ -123,12 +123,12 @@ def test_another_recipe_is_refused_by_what_differs(chosen: Bundle) -> None:
 def test_other_data_are_refused(chosen: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "other.jsonl"
     write_log(generate(200, 100, 1), path)
-    with pytest.raises(WrongUse, match="trained on other clicks than the training part of .* its rows is"):
+    with pytest.raises(WrongUse, match=r"trained on other clicks than the training part of .* its rows is"):
         read_refit(chosen.directory, RECIPE, path, OPTIONS)
 
 
 def test_a_refit_chooses_nothing_for_another(refitted: tuple[Trained, list[Report]]) -> None:
-    with pytest.raises(WrongUse, match="is a refit, in which nothing was chosen"):
+    with pytest.raises(WrongUse, match=r"is a refit, in which nothing was chosen"):
         read_chosen(refitted[0].bundle.directory, RECIPE)
 
 
