@@ -198,7 +198,12 @@ def _trainer(recipe: Recipe, model: AnyConfig, data: Prepared, seed: int, start:
     return Trainer(
         encoder=encoder,
         windows=windows,
-        loss=Loss(recipe.loss, torch.from_numpy(data.counts), target_counts(windows, len(data.catalogue))),
+        loss=Loss(
+            recipe.loss,
+            torch.from_numpy(data.counts),
+            target_counts(windows, len(data.catalogue)),
+            recipe.loop.precision,
+        ),
         validate=lambda: validation_figures(scorer, data.validation, exclude=recipe.exclude, k=MONITORED_AT),
         config=recipe.loop,
         optimizer=recipe.optimizer,

@@ -12,12 +12,12 @@ from training.batches import cut_windows
 from training.checkpoint import load_checkpoint
 from training.loop import LoopConfig, Report, Trainer
 from training.losses import Loss, LossConfig
-from training.models import GRUConfig, SASRecConfig, build_encoder
+from training.models import AnyConfig, GRUConfig, SASRecConfig, build_encoder
 from training.optimizer import OptimizerConfig
 from training.parallel import ALONE, Group, started_by_torchrun
 
 ITEMS = 20
-CASES = {
+CASES: dict[str, tuple[AnyConfig, LossConfig, OptimizerConfig]] = {
     "softmax": (SASRecConfig(dim=8, dropout=0, window=10), LossConfig(kind="softmax"), OptimizerConfig()),
     "in-batch": (
         GRUConfig(dim=8, hidden=8, dropout=0),
