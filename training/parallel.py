@@ -3,9 +3,6 @@
 All processes read the same data, make the same batches in the same order and draw the same negatives; each computes
 the gradients of its own windows, and all follow the mean over the targets of the whole batch. So the weights are those
 of one process, but for rounding and for dropout, whose numbers every process draws for itself.
-
-Shape suffixes, this file only:
-    T targets of a batch
 """
 
 import os

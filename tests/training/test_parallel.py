@@ -24,7 +24,7 @@ def test_every_target_of_a_batch_is_one_processs(size: int) -> None:
     batch = make_batch(cut_windows(as_events([[1, 2, 3], [4, 5], [6, 7, 8, 9], [1, 3], [2, 5, 6]]), 10), np.arange(5))
     shares = [Group(rank, size).share(batch) for rank in range(size)]
     taken = [here.targets[here.mask].tolist() for here, count in shares if count]
-    assert sorted(sum(taken, [])) == sorted(batch.targets[batch.mask].tolist())
+    assert sorted(target for targets in taken for target in targets) == sorted(batch.targets[batch.mask].tolist())
     assert [count for _, count in shares if count] == [len(targets) for targets in taken]
     # Nobody is left without a window to draw negatives for.
     assert all(here.mask.any() for here, _ in shares)

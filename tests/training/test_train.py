@@ -122,6 +122,14 @@ def test_what_lists_leave_out_decides_the_best_epoch_and_cannot_change_on_the_wa
         train_bundle(recipe, small_training, seed=0, out=checkpointed, resume=True)
 
 
+def test_another_number_of_threads_would_end_in_other_weights_and_is_refused(
+    small_recipe: Recipe, small_training: Training, checkpointed: Path
+) -> None:
+    recipe = dataclasses.replace(small_recipe, loop=dataclasses.replace(small_recipe.loop, threads=3))
+    with pytest.raises(CheckpointError, match=r"its recipe\.loop\.threads is 1, this one's 3"):
+        train_bundle(recipe, small_training, seed=0, out=checkpointed, resume=True)
+
+
 @pytest.mark.parametrize("factory", ["Flatt", "IVF5000,Flat"])
 def test_an_index_that_cannot_be_built_is_refused_before_training(
     small_recipe: Recipe, small_training: Training, tmp_path: Path, factory: str

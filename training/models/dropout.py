@@ -15,7 +15,7 @@ class Dropout(nn.Module):
     0.8 ms of a core instead of 2.6, and a SASRec step over them (two blocks, 3,416 items) 5 to 9 % less.
 
     Args:
-        p: the share, 0 to 1.
+        p: the share, 0 to below 1.
 
     """
 

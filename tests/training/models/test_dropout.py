@@ -41,6 +41,6 @@ def test_torchs_generator_decides() -> None:
     assert not torch.equal(first, second)
 
 
-def test_a_share_above_one_is_refused() -> None:
-    with pytest.raises(WrongUse, match="p must be"):
-        Dropout(1.5)
+def test_what_is_no_share_is_refused() -> None:
+    with pytest.raises(WrongUse, match="p is a share from 0 to below 1, not 1"):
+        Dropout(1.0)
