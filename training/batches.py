@@ -4,7 +4,7 @@ Shape suffixes, this file only:
     W windows of the training data    B windows of a batch    L positions, oldest first, padded on the right
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -35,6 +35,15 @@ class Sessions(NamedTuple):
     silences: Tensor
     ages: Tensor | None = None
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Sessions":
+        """Return what becomes of each tensor."""
+        ages = None if self.ages is None else change(self.ages)
+        return Sessions(change(self.items), change(self.lengths), change(self.types), change(self.silences), ages)
+
+    def to(self, device: torch.device) -> "Sessions":
+        """Return the same on a device."""
+        return self.each(lambda part: part.to(device))
+
 
 class Batch(NamedTuple):
     """Windows to train on; the item after position i of a window is `targets[i]` and counts where `mask` is True.
@@ -45,6 +54,10 @@ class Batch(NamedTuple):
     sessions: Sessions
     targets: Tensor
     mask: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the same on a device."""
+        return Batch(self.sessions.to(device), self.targets.to(device), self.mask.to(device))
 
 
 @dataclass(frozen=True)
@@ -95,9 +108,9 @@ def cut_windows(sessions: Sequence[Events], window: int) -> Windows:
 
 
 def epoch_batches(
-    windows: Windows, batch_targets: int, generator: torch.Generator, time_of: TimeOf = "none"
+    windows: Windows, batch_targets: int, generator: torch.Generator, time_of: TimeOf = "none", *, begin: int = 0
 ) -> Iterator[Batch]:
-    """Yield every window once, in a random order that is the generator's.
+    """Return every window once, in a random order that is the generator's, drawn at once; without the first batches.
 
     A batch holds windows of about one length, for most sessions are short and padding them to the longest would cost
     ten times the work, and about `batch_targets` targets, so that each target weighs the same whatever its session's
@@ -109,8 +122,8 @@ def epoch_batches(
     targets = (windows.stop - windows.first)[by_length]
     batch_of = (np.cumsum(targets) - targets) // batch_targets
     batches = np.split(by_length, np.flatnonzero(np.diff(batch_of)) + 1)
-    for number in torch.randperm(len(batches), generator=generator).tolist():
-        yield make_batch(windows, batches[number], time_of)
+    order = torch.randperm(len(batches), generator=generator).tolist()
+    return (make_batch(windows, batches[number], time_of) for number in order[begin:])
 
 
 def make_batch(windows: Windows, chosen: Ints, time_of: TimeOf = "none") -> Batch:

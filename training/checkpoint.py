@@ -18,18 +18,19 @@ import safetensors.torch
 from torch import Tensor
 
 from training.errors import CheckpointError
+from training.identity import difference
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 CHECKPOINT = "checkpoint.json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training after whole epochs.
+    """A training after whole epochs, or within one.
 
     `run` says which training it is (recipe, seed, data): another one must not go on from here. `progress` is the
-    loop's own account, JSON-able. `tensors` are the weights, the best weights so far and the optimiser's state, by
-    names that the loop gives.
+    loop's own account, JSON-able. `tensors` are the weights, the best weights so far, the optimiser's state and, within
+    an epoch, the state of the random numbers, by names that the loop gives.
     """
 
     run: Mapping[str, Any]
@@ -43,6 +44,11 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     progress: dict[str, Any]
     tensors_file: str
     tensors_sha256: str
+
+
+def checkpoints_of(out: Path) -> Path:
+    """Return the checkpoint folder of a bundle that is or will be at `out`: beside it."""
+    return out.with_name(out.name + ".checkpoint")
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
@@ -60,8 +66,10 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
             stale.unlink()
 
 
-def load_checkpoint(directory: Path, run: Mapping[str, Any]) -> Checkpoint:
-    """Read the checkpoint of a training.
+def load_checkpoint(
+    directory: Path, run: Mapping[str, Any], *, otherwise: str = "start without --resume"
+) -> Checkpoint:
+    """Read the checkpoint of a training; `otherwise` is what errors advise.
 
     Raises:
         CheckpointError: there is none, it is damaged or of another version, or belongs to another training.
@@ -71,50 +79,34 @@ def load_checkpoint(directory: Path, run: Mapping[str, Any]) -> Checkpoint:
     try:
         document = msgspec.json.decode(path.read_bytes(), type=_Document)
     except FileNotFoundError:
-        raise CheckpointError(f"there is no checkpoint in {directory}: start without --resume") from None
+        raise CheckpointError(f"there is no checkpoint in {directory}: {otherwise}") from None
     except msgspec.MsgspecError as error:
-        raise CheckpointError(f"{path} is no checkpoint of a training ({error}): start without --resume") from error
+        raise CheckpointError(f"{path} is no checkpoint of a training ({error}): {otherwise}") from error
     if document.format != CHECKPOINT_FORMAT:
         raise CheckpointError(
             f"{path} has format {document.format}, this version reads format {CHECKPOINT_FORMAT}: "
-            "go on with the version that wrote it, or start without --resume"
+            f"go on with the version that wrote it, or {otherwise}"
         )
-    _check_run(path, document.run, run)
-    return Checkpoint(document.run, document.progress, _tensors(directory, document))
+    if differs := difference(document.run, run):
+        raise CheckpointError(
+            f"{path} belongs to another training: {differs}; use the same recipe, seed and data, or {otherwise}"
+        )
+    return Checkpoint(document.run, document.progress, _tensors(directory, document, otherwise))
 
 
-def _tensors(directory: Path, document: _Document) -> dict[str, Tensor]:
+def _tensors(directory: Path, document: _Document, otherwise: str) -> dict[str, Tensor]:
     path = directory / document.tensors_file
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is not there, though {CHECKPOINT} names it: start without --resume") from None
+        raise CheckpointError(f"{path} is not there, though {CHECKPOINT} names it: {otherwise}") from None
     found = hashlib.sha256(raw).hexdigest()
     if found != document.tensors_sha256:
         raise CheckpointError(
-            f"{path} is damaged: sha256 {found[:16]}..., expected {document.tensors_sha256[:16]}...; "
-            "start without --resume"
+            f"{path} is damaged: sha256 {found[:16]}..., expected {document.tensors_sha256[:16]}...; {otherwise}"
         )
     tensors: dict[str, Tensor] = safetensors.torch.load(raw)
     return tensors
-
-
-def _check_run(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Refuse to go on with another recipe, seed or data, and name what differs."""
-    there, here = _flat(found), _flat(msgspec.json.decode(msgspec.json.encode(dict(expected))))
-    for key in sorted(there.keys() | here.keys()):
-        if there.get(key) != here.get(key):
-            raise CheckpointError(
-                f"{path} belongs to another training: its {key} is {there.get(key)!r}, this one's {here.get(key)!r}; "
-                "use the same recipe, seed and data, or start without --resume"
-            )
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return leaves
 
 
 def _replace(path: Path, raw: bytes) -> None:

@@ -1,9 +1,9 @@
 """The training loop: batches, loss, step; validation, early stopping and a checkpoint after every epoch.
 
-On a CPU, the same data, configuration and seed give the same weights, bit for bit, at the same number of threads on
-the same type of CPU. All that is random in an epoch (order, dropout, negatives) comes from a seed made of the run's
-seed and the epoch's number, so a training that goes on from a checkpoint ends with the weights of one that never
-stopped.
+On a CPU, the same data, configuration and seed give the same weights, bit for bit, at the same number of threads and
+processes on the same type of CPU. All that is random in an epoch (order, dropout, negatives) comes from a seed made of
+the run's seed and the epoch's number, and a checkpoint within an epoch holds how far that has come, so a training that
+goes on from a checkpoint ends with the weights of one that never stopped.
 
 Shape suffixes, this file only:
     T targets of a batch    D width
@@ -17,17 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
 from torch import Tensor
 
-from serving import ranks
-from serving.errors import WrongUse
+from training.account import MONITORED_AT, Epoch, LoopConfig, Progress, Report, Within
 from training.batches import Batch, Windows, epoch_batches
 from training.checkpoint import Checkpoint, save_checkpoint
-from training.checks import above, at_least
 from training.determinism import deterministic, seeded
-from training.errors import TrainingError
+from training.device import computing, find_device
+from training.errors import CheckpointError, TrainingError
 from training.losses import Loss
 from training.models import SessionEncoder
 from training.optimizer import (
@@ -36,67 +34,13 @@ from training.optimizer import (
     make_optimizer,
     optimizer_tensors,
 )
+from training.pace import Pace
+from training.parallel import ALONE, Group
 
-MONITORED_AT = 20
-"""Length of the lists in validation."""
+__all__ = ["CHECKPOINT_MINUTES", "MONITORED_AT", "Epoch", "LoopConfig", "Progress", "Report", "Trainer"]
 
-# Before this share of a time budget is used, the pace says little about the rest.
-BUDGET_TRIAL = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """How long and in which portions to train."""
-
-    epochs: int = 10
-    batch_targets: int = 256
-    """Next clicks that one step learns from, about."""
-    patience: int = 3
-    """Epochs without a better validation figure after which training stops; the best weights are kept."""
-    monitor: str = "ndcg@20"
-    """The validation figure that decides, one of `serving.ranks.summary`."""
-    threads: int = 2
-    """CPU threads of torch; another number rounds differently."""
-
-    def __post_init__(self) -> None:
-        at_least(1, epochs=self.epochs, batch_targets=self.batch_targets, patience=self.patience, threads=self.threads)
-        known = ranks.summary(np.zeros(0, dtype=np.int64), MONITORED_AT)
-        if self.monitor not in known:
-            raise WrongUse(f"monitor {self.monitor!r} is no validation figure; there are {', '.join(known)}")
-
-
-class Epoch(msgspec.Struct):
-    """What one epoch brought: the mean loss of its targets, and the validation figures after it."""
-
-    number: int
-    loss: float
-    validation: dict[str, float]
-
-
-class Progress(msgspec.Struct):
-    """How far a training is: all that a checkpoint holds beside tensors."""
-
-    epochs: list[Epoch] = msgspec.field(default_factory=list)
-    best_epoch: int = 0
-    finished: bool = False
-
-    def best(self) -> Epoch | None:
-        """Return the epoch whose weights are kept, None before the first."""
-        return self.epochs[self.best_epoch - 1] if self.best_epoch else None
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a caller may show while a training runs: after each step, and (with `epoch`) after each epoch.
-
-    `done` is the share of the whole training, 0 to 1; `loss` the mean over the epoch so far.
-    """
-
-    done: float
-    number: int
-    loss: float
-    eta_s: float
-    epoch: Epoch | None = None
+CHECKPOINT_MINUTES = 10.0
+"""Time between checkpoints within an epoch."""
 
 
 @dataclass
@@ -107,14 +51,17 @@ class Trainer:
         encoder: freshly built, or of any state that training shall start from.
         windows: the training data.
         loss: see `training.losses`.
-        validate: gives the encoder's validation figures, called after each epoch.
+        validate: gives the encoder's validation figures, called after each epoch; None: the last epoch is the best.
         config: the loop's own settings.
         optimizer: the optimiser's.
         seed: decides order, dropout and negatives.
         checkpoints: a folder for a checkpoint after each epoch, or None.
+        checkpoint_minutes: time after which a checkpoint is written within an epoch too.
         identity: what a checkpoint says it belongs to (recipe, seed, data).
         max_seconds: a budget for `run`. Where the plan does not fit, it is shortened to what fits, schedule included;
             the result then depends on the machine's speed.
+        stop_after: an epoch to stop after, though the schedule spans `config.epochs`; None: stop at its end.
+        group: the processes that train together.
         report: called after each step and epoch.
 
     """
@@ -122,124 +69,154 @@ class Trainer:
     encoder: SessionEncoder
     windows: Windows
     loss: Loss
-    validate: Callable[[], dict[str, float]]
+    validate: Callable[[], dict[str, float]] | None
     config: LoopConfig
     optimizer: OptimizerConfig
     seed: int
     checkpoints: Path | None = None
+    checkpoint_minutes: float = CHECKPOINT_MINUTES
     identity: Mapping[str, Any] = field(default_factory=dict)
     max_seconds: float | None = None
+    stop_after: int | None = None
+    group: Group = ALONE
     report: Callable[[Report], None] = lambda _: None
 
     def __post_init__(self) -> None:
-        if self.max_seconds is not None:
-            above(0, max_seconds=self.max_seconds)
-        self.progress = Progress()
+        targets, epochs = self.windows.targets, self.config.epochs
+        self._pace = Pace(epochs * targets, (self.stop_after or epochs) * targets, self.max_seconds)
+        self._device = find_device(self.config.device, self.group.local_rank)
+        self.encoder.to(self._device)
+        self.progress = Progress(processes=self.group.size)
         self._optimizer = make_optimizer(self.optimizer, self.encoder, looks_up=self.loss.looks_up)
         self._best = _copied(self.encoder.state_dict())
-        self._planned = self.config.epochs * self.windows.targets
-        self._done = self._done_before = 0
+        self._random: dict[str, Tensor] = {}
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint, with the weights, the optimiser and the account that it holds."""
+        """Go on from a checkpoint, with the weights, the optimiser, the random numbers and the account that it holds.
+
+        Raises:
+            CheckpointError: it was written by another number of processes.
+
+        """
         self.progress = msgspec.convert(checkpoint.progress, Progress)
+        if self.progress.processes != self.group.size:
+            raise CheckpointError(
+                f"the checkpoint was written by {self.progress.processes} processes, and this training has "
+                f"{self.group.size}: start as many, or start without --resume"
+            )
         self.encoder.load_state_dict(_within("encoder/", checkpoint.tensors))
-        self._best = _within("best/", checkpoint.tensors)
+        self._best = {name: tensor.to(self._device) for name, tensor in _within("best/", checkpoint.tensors).items()}
         load_optimizer_tensors(self._optimizer, _within("optimizer/", checkpoint.tensors))
-        self._done = self._done_before = len(self.progress.epochs) * self.windows.targets
+        self._random = _within("random/", checkpoint.tensors)
 
     def run(self) -> Progress:
-        """Train to the end of the plan, the budget or the patience; leave the best weights in the encoder.
+        """Train to the end of the plan, the budget or the patience; leave the best weights in the encoder, on the CPU.
 
         Raises:
             TrainingError: the loss is no number any more.
 
         """
-        self._began = time.monotonic()
-        self._first_step = math.inf, 0
-        with deterministic(self.config.threads):
+        within = self.progress.within or Within()
+        self._pace.begin(len(self.progress.epochs) * self.windows.targets + within.targets)
+        self._saved_at = time.monotonic()
+        with deterministic(self.config.threads, self._device):
+            self._share = self._pace.share()
             while not self.progress.finished:
                 epoch = self._epoch(len(self.progress.epochs) + 1)
                 self._conclude(epoch)
         self.encoder.load_state_dict(self._best)
-        self.encoder.eval()
+        self.encoder.to("cpu").eval()
         return self.progress
 
     def _epoch(self, number: int) -> Epoch:
-        """Train for one epoch, or until the time is up, and validate."""
-        generator = seeded(self.seed, number)
+        """Train for one epoch, or what is left of it, or until the time is up, and validate."""
+        generator = seeded(self.seed, number, self.group.rank)
+        within, self.progress.within = self.progress.within or Within(), None
+        batches = epoch_batches(
+            self.windows, self.config.batch_targets, generator, self.encoder.time_of, begin=within.batches
+        )
+        if within.batches:
+            torch.set_rng_state(self._random[f"dropout/{self.group.rank}"])
+            generator.set_state(self._random["order"])
         self.encoder.train()
-        total, seen = 0.0, 0
-        for batch in epoch_batches(self.windows, self.config.batch_targets, generator, self.encoder.time_of):
+        for batch in batches:
             targets = int(batch.mask.sum())
-            total += self._step(batch, generator) * targets
-            seen += targets
-            self._done += targets
-            if self._first_step[0] == math.inf:
-                self._first_step = time.monotonic(), self._done
-            self.report(Report(self._share_done(), number, total / seen, self._eta_s()))
-            if self._share_done() >= 1:
+            within.loss += self._step(batch, generator) * targets
+            within.batches += 1
+            within.targets += targets
+            due = self._count(targets)
+            self._report(number, within.loss / within.targets)
+            if self._share >= 1:
                 break
+            if due:
+                self._check(within.loss, number)
+                self._save(msgspec.structs.replace(self.progress, within=within), generator)
+        self._check(within.loss, number)
+        validation = {} if self.validate is None else self.group.by_first(self.validate)
+        return Epoch(number, within.loss / within.targets, validation)
+
+    def _step(self, batch: Batch, generator: torch.Generator) -> float:
+        """Return the mean loss of the batch, after following its gradient."""
+        mine, count = self.group.share(batch)
+        mine, all_targets_T = mine.to(self._device), batch.targets[batch.mask].to(self._device)
+        with computing(self._device, self.config.precision):
+            vectors_TD = self.encoder(mine.sessions)[mine.mask]
+        loss: Tensor = self.loss(
+            self.encoder, vectors_TD.float(), mine.targets[mine.mask], generator, batch_targets_T=all_targets_T
+        )
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        mean = self.group.average(self.encoder.parameters(), loss.item(), count / len(all_targets_T))
+        self._optimizer.step(self._share)
+        return mean
+
+    def _count(self, targets: int) -> bool:
+        """Enter a step into the account; tell whether it is time for a checkpoint."""
+        self._pace.advance(targets)
+        due = self.checkpoints is not None and time.monotonic() - self._saved_at >= 60 * self.checkpoint_minutes
+        shortened = self.max_seconds is not None and self._pace.shortened()
+        self._share, told_due, told_shortened = self.group.agreed(self._pace.share(), due, shortened)
+        self.progress.shortened |= bool(told_shortened)
+        return bool(told_due)
+
+    def _conclude(self, epoch: Epoch) -> None:
+        """Enter an epoch into the account, keep its weights if they are the best, and write the checkpoint."""
+        progress = self.progress
+        best = progress.best()
+        progress.epochs.append(epoch)
+        monitor = self.config.monitor
+        if best is None or self.validate is None or epoch.validation[monitor] > best.validation[monitor]:
+            progress.best_epoch = epoch.number
+            self._best = _copied(self.encoder.state_dict())
+        waited = epoch.number - progress.best_epoch
+        progress.finished = self._share >= 1 or waited >= self.config.patience or epoch.number == self.stop_after
+        if self.checkpoints is not None:
+            self._save(progress)
+        self._report(epoch.number, epoch.loss, epoch)
+
+    def _check(self, total: float, number: int) -> None:
         if not math.isfinite(total):
             raise TrainingError(
                 f"the loss is {total} in epoch {number}: training diverged; lower the learning rate "
                 f"(optimizer.learning_rate is {self.optimizer.learning_rate:g})"
             )
-        return Epoch(number, total / seen, self.validate())
 
-    def _step(self, batch: Batch, generator: torch.Generator) -> float:
-        vectors_TD = self.encoder(batch.sessions)[batch.mask]
-        loss: Tensor = self.loss(self.encoder, vectors_TD, batch.targets[batch.mask], generator)
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step(self._share_done())
-        return loss.item()
+    def _report(self, number: int, loss: float, epoch: Epoch | None = None) -> None:
+        done, left = (1.0, 0.0) if self.progress.finished else self._pace.report()
+        self.report(Report(done, number, loss, left, epoch))
 
-    def _conclude(self, epoch: Epoch) -> None:
-        """Enter an epoch into the account, keep its weights if they are the best, and write the checkpoint."""
-        progress = self.progress
-        whole = self._done == epoch.number * self.windows.targets
-        best = progress.best()
-        progress.epochs.append(epoch)
-        if best is None or epoch.validation[self.config.monitor] > best.validation[self.config.monitor]:
-            progress.best_epoch = epoch.number
-            self._best = _copied(self.encoder.state_dict())
-        waited = epoch.number - progress.best_epoch
-        progress.finished = self._share_done() >= 1 or waited >= self.config.patience
-        if self.checkpoints is not None and whole:
-            save_checkpoint(self.checkpoints, self._checkpoint())
-        self.report(
-            Report(1.0 if progress.finished else self._share_done(), epoch.number, epoch.loss, self._eta_s(), epoch)
-        )
-
-    def _checkpoint(self) -> Checkpoint:
+    def _save(self, progress: Progress, generator: torch.Generator | None = None) -> None:
+        """Write a checkpoint; with the generator of an epoch that it interrupts."""
         tensors = {f"encoder/{name}": tensor for name, tensor in self.encoder.state_dict().items()}
         tensors |= {f"best/{name}": tensor for name, tensor in self._best.items()}
         tensors |= {f"optimizer/{name}": tensor for name, tensor in optimizer_tensors(self._optimizer).items()}
-        return Checkpoint(self.identity, msgspec.to_builtins(self.progress), tensors)
-
-    def _share_done(self) -> float:
-        """Return the share of the plan, or of what fits into the budget at the pace so far, that is done."""
-        return self._done / min(self._planned, self._fitting())
-
-    def _fitting(self) -> float:
-        """Return the targets that a run within the budget learns from, infinite while nothing says that it is short."""
-        if self.max_seconds is None:
-            return math.inf
-        now = time.monotonic()
-        left = self.max_seconds - (now - self._began)
-        if left <= 0:
-            return max(1, self._done)
-        # The first step is no measure: it loads half of torch.
-        began, done = self._first_step
-        if now - began < BUDGET_TRIAL * self.max_seconds:
-            return math.inf
-        return self._done + left * (self._done - done) / (now - began)
-
-    def _eta_s(self) -> float:
-        elapsed, done_here = time.monotonic() - self._began, self._done - self._done_before
-        share, before = self._share_done(), self._done_before / self._planned
-        return elapsed * (1 - share) / (share - before) if done_here and share > before else math.inf
+        if generator is not None:
+            states = self.group.gathered(torch.get_rng_state())
+            tensors |= {f"random/dropout/{rank}": state for rank, state in enumerate(states)}
+            tensors["random/order"] = generator.get_state()
+        if self.group.first and self.checkpoints is not None:
+            save_checkpoint(self.checkpoints, Checkpoint(self.identity, msgspec.to_builtins(progress), tensors))
+        self._saved_at = time.monotonic()
 
 
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

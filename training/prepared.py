@@ -46,10 +46,13 @@ class Prepared:
         return [max(usable, key=len), *usable[::every]][:count]
 
 
-def prepare_training(training: Training) -> Prepared:
-    """Give the items and event types of training clicks their numbers, and put both parts into these."""
+def prepare_training(training: Training, before: Catalogue | None = None) -> Prepared:
+    """Give the items and event types of training clicks their numbers, and put both parts into these.
+
+    Items of a catalogue `before` keep their rows (`build_catalogue`).
+    """
     frame = training.clicks.frame
-    catalogue, types = build_catalogue(frame), event_types(frame)
+    catalogue, types = build_catalogue(frame, before), event_types(frame)
     sessions = to_events(frame, catalogue, types)
     return Prepared(
         clicks=training.clicks,

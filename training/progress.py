@@ -20,8 +20,9 @@ def shown_progress(console: Console, monitor: str) -> Iterator[Callable[[Report]
         def report(report: Report) -> None:
             bar.update(task, completed=report.done, description=f"loss {report.loss:.3f}  {time_left(report.eta_s)}")
             if report.epoch is not None:
-                figure = report.epoch.validation[monitor]
-                console.print(f"epoch {report.number}: loss {report.loss:.4f}, validation {monitor} {figure:.4f}")
+                figures = report.epoch.validation
+                validated = f", validation {monitor} {figures[monitor]:.4f}" if figures else ""
+                console.print(f"epoch {report.number}: loss {report.loss:.4f}{validated}")
 
         yield report
 

@@ -8,27 +8,28 @@ from typing import Any
 
 import torch
 
-from serving.bundle import Bundle, write_bundle
+from serving.bundle import Bundle, BundleContents, load_bundle, write_bundle
 from serving.errors import WrongUse
 from serving.index import check_factory
 from training.batches import cut_windows
-from training.checkpoint import CHECKPOINT, load_checkpoint
+from training.checkpoint import CHECKPOINT, checkpoints_of, load_checkpoint
 from training.contents import blend_of, bundle_contents, encoder_part, fit_counters
 from training.curve import write_curve
 from training.data.dataset import describe
 from training.data.splits import Training, parse_protocol
 from training.determinism import deterministic, seeded
 from training.errors import DataError
-from training.loop import MONITORED_AT, Progress, Report, Trainer
+from training.identity import identity
+from training.loop import CHECKPOINT_MINUTES, MONITORED_AT, Progress, Report, Trainer
 from training.losses import Loss
 from training.models import AnyConfig, SessionEncoder, build_encoder
 from training.negatives import target_counts
+from training.parallel import ALONE, Group
 from training.prepared import Prepared, prepare_training
 from training.recipes.recipe import Recipe
+from training.refit import Chosen
 from training.validation import EncoderScorer, validation_figures
-
-# What a checkpoint may differ in from the training that goes on from it: it decides no weight of the encoder.
-_INDECISIVE = frozenset({"index", "counters", "blend"})
+from training.warm_start import Start, account, initialise
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,6 @@ class Trained:
     progress: Progress | None
     encoder: SessionEncoder | None
     """The network that was exported, with its best weights."""
-
-
-def checkpoints_of(out: Path) -> Path:
-    """Return the checkpoint folder of a bundle that is or will be at `out`: beside it."""
-    return out.with_name(out.name + ".checkpoint")
 
 
 def curve_of(out: Path) -> Path:
@@ -58,52 +54,105 @@ def train_bundle(
     seed: int,
     out: Path,
     resume: bool = False,
+    refit: Chosen | None = None,
+    start: Start | None = None,
     max_seconds: float | None = None,
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    group: Group = ALONE,
     report: Callable[[Report], None] = lambda _: None,
 ) -> Trained:
     """Train by a recipe and write a bundle at `out`, its loss curve and its checkpoint beside it.
 
     `training` is what `training.data.dataset.read_training` gives for the recipe's protocol and preparation. With
-    `resume`, go on from the checkpoint beside `out`. `max_seconds` shortens the plan to what fits (`Trainer`).
+    `resume`, go on from the checkpoint beside `out`. With `refit`, `training` has no validation part
+    (`training.refit.read_refit`), and what was chosen is taken over. With `start`, begin with a bundle's weights.
+    `max_seconds` shortens the plan to what fits, `checkpoint_minutes` is the time between checkpoints (`Trainer`).
+    Every process of a `group` calls this; the first one writes.
 
     Raises:
         WrongUse: `out` exists or cannot be made, the checkpoint of an unfinished run stands there and `resume` is
-            False, or FAISS cannot build the index over these items.
+            False, FAISS cannot build the index over these items, or a refit has a budget or another start.
         DataError: there is nothing to learn from.
         CheckpointError: `resume` finds no checkpoint of this very training.
         TrainingError: the training diverged, or the export differs from it.
 
     """
-    check_free(out, resume)
-    data = prepare_training(training)
-    trainer, encoder, metrics = None, None, {}
+    if group.first:
+        check_free(out, resume)
+    _check_refit(refit, start, max_seconds)
+    data = prepare_training(training, None if start is None else start.catalogue)
+    trainer = None
     if recipe.model is not None:
         trainer = replace(
-            make_trainer(recipe, recipe.model, data, seed),
+            make_trainer(recipe, recipe.model, data, seed, start),
             checkpoints=checkpoints_of(out),
+            checkpoint_minutes=checkpoint_minutes,
+            identity=identity(
+                recipe.parameters(),
+                seed=seed,
+                clicks=data.clicks.fingerprint,
+                chosen_by=None if refit is None else refit.bundle,
+                started_from=None if start is None else start.bundle,
+            ),
             max_seconds=max_seconds,
+            stop_after=None if refit is None else refit.epoch,
+            group=group,
             report=report,
         )
+        if refit is not None:
+            trainer.validate = None
         if resume:
             trainer.resume(load_checkpoint(checkpoints_of(out), trainer.identity))
         trainer.run()
-        encoder = encoder_part(trainer.encoder, recipe, data)
+    bundle = None
+    if group.first:
+        described = describe(training, parse_protocol(recipe.protocol), recipe.preparation)
+        bundle = write_bundle(out, _contents(recipe, data, trainer, refit, start, seed, described))
+        if trainer is not None:
+            write_curve(curve_of(out), trainer.progress, recipe.loop.monitor)
+    group.wait()
+    bundle = bundle or load_bundle(out)
+    return Trained(bundle, None, None) if trainer is None else Trained(bundle, trainer.progress, trainer.encoder)
+
+
+def _contents(
+    recipe: Recipe,
+    data: Prepared,
+    trainer: Trainer | None,
+    refit: Chosen | None,
+    start: Start | None,
+    seed: int,
+    described: dict[str, Any],
+) -> BundleContents:
+    """Export the encoder, fit counters and blend, and put all that was measured beside them."""
+    metrics: dict[str, Any] = {}
+    if start is not None:
+        metrics["started_from"] = account(start, data.catalogue)
+    if refit is not None:
+        metrics["chosen_by"] = {"bundle": refit.bundle, "seed": refit.seed, **refit.metrics}
+    encoder = None if trainer is None else encoder_part(trainer.encoder, recipe, data)
+    if trainer is not None and refit is None:
         metrics["validation"] = _validation(recipe, data, trainer.progress)
     counters = fit_counters(recipe, data)
-    weights = None
-    if counters:
+    weights = None if refit is None else refit.weights
+    if counters and refit is None:
         fitted = blend_of(recipe, data, encoder, counters)
         weights = fitted.weights
         metrics["blend"] = {"exclude": recipe.exclude, "cases": fitted.cases, **fitted.figures}
-    described = describe(training, parse_protocol(recipe.protocol), recipe.preparation)
-    contents = bundle_contents(
-        recipe, data, encoder, counters, weights, seed=seed, described=described, metrics=metrics
-    )
-    bundle = write_bundle(out, contents)
-    if trainer is None:
-        return Trained(bundle, None, None)
-    write_curve(curve_of(out), trainer.progress, recipe.loop.monitor)
-    return Trained(bundle, trainer.progress, trainer.encoder)
+    return bundle_contents(recipe, data, encoder, counters, weights, seed=seed, described=described, metrics=metrics)
+
+
+def _check_refit(refit: Chosen | None, start: Start | None, max_seconds: float | None) -> None:
+    if refit is None:
+        return
+    if max_seconds is not None:
+        raise WrongUse("a refit repeats the schedule that was chosen, and no budget can shorten it: leave one out")
+    given = None if start is None else start.bundle
+    if given != refit.started_from:
+        raise WrongUse(
+            f"bundle {refit.bundle} was trained from {refit.started_from or 'fresh weights'}, this refit from "
+            f"{given or 'fresh weights'}: give the same --from"
+        )
 
 
 def check_free(out: Path, resume: bool) -> None:
@@ -128,8 +177,8 @@ def check_free(out: Path, resume: bool) -> None:
         )
 
 
-def make_trainer(recipe: Recipe, model: AnyConfig, data: Prepared, seed: int) -> Trainer:
-    """Put the parts of a training together, with freshly initialised weights.
+def make_trainer(recipe: Recipe, model: AnyConfig, data: Prepared, seed: int, start: Start | None = None) -> Trainer:
+    """Put the parts of a training together, with freshly initialised weights, or those that it starts from.
 
     Raises:
         WrongUse: FAISS cannot build the index over these items.
@@ -144,6 +193,8 @@ def make_trainer(recipe: Recipe, model: AnyConfig, data: Prepared, seed: int) ->
     with deterministic(recipe.loop.threads):
         seeded(seed, 0)
         encoder = build_encoder(model, len(data.catalogue), len(data.event_types))
+    if start is not None:
+        initialise(encoder, start, data.catalogue, data.event_types)
     if encoder.timed and not clicks.timed:
         raise DataError(
             f"{clicks.name} has no times, which this {encoder.kind} reads: set model.silences=false, and "
@@ -153,19 +204,24 @@ def make_trainer(recipe: Recipe, model: AnyConfig, data: Prepared, seed: int) ->
     return Trainer(
         encoder=encoder,
         windows=windows,
-        loss=Loss(recipe.loss, torch.from_numpy(data.counts), target_counts(windows, len(data.catalogue))),
+        loss=Loss(
+            recipe.loss,
+            torch.from_numpy(data.counts),
+            target_counts(windows, len(data.catalogue)),
+            recipe.loop.precision,
+        ),
         validate=lambda: validation_figures(scorer, data.validation, exclude=recipe.exclude, k=MONITORED_AT),
         config=recipe.loop,
         optimizer=recipe.optimizer,
         seed=seed,
-        identity=_identity(recipe, data, seed),
+        identity=identity(
+            recipe.parameters(),
+            seed=seed,
+            clicks=clicks.fingerprint,
+            chosen_by=None,
+            started_from=None if start is None else start.bundle,
+        ),
     )
-
-
-def _identity(recipe: Recipe, data: Prepared, seed: int) -> dict[str, Any]:
-    """Return what decides the weights: a training that stands may end in another index or another blend."""
-    decisive = {key: value for key, value in recipe.parameters().items() if key not in _INDECISIVE}
-    return {"recipe": decisive, "seed": seed, "clicks": data.clicks.fingerprint}
 
 
 def _validation(recipe: Recipe, data: Prepared, progress: Progress) -> dict[str, Any]:
@@ -178,5 +234,6 @@ def _validation(recipe: Recipe, data: Prepared, progress: Progress) -> dict[str,
         "epoch": best.number,
         "epochs": len(progress.epochs),
         "loss": best.loss,
+        **({"shortened": True} if progress.shortened else {}),
         **best.validation,
     }

@@ -47,8 +47,9 @@ class EncoderScorer:
         self._encoder.eval()
         try:
             with torch.inference_mode():
-                vectors = self._encoder.session_vectors(pad(asked, self._encoder.time_of))
-                scores: Floats = (vectors @ self._item_vectors().T).numpy()
+                items = self._item_vectors()
+                vectors = self._encoder.session_vectors(pad(asked, self._encoder.time_of).to(items.device))
+                scores: Floats = (vectors @ items.T).cpu().numpy()
         finally:
             self._encoder.train(was_training)
         scores[[not window.events.rows.any() for window in asked]] = self._popularity

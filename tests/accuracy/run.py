@@ -21,6 +21,7 @@ from serving.ranks import summary
 from tests.accuracy.rows import ROWS, Row, Variant
 from tests.benchmarks.results import ROOT, machine, say
 from tests.public_data import data_home
+from training.checkpoint import checkpoints_of
 from training.data.dataset import read_test, read_training
 from training.data.protocol import Protocol, parse_protocol
 from training.evaluation.case_ranks import CaseRanks, case_ranks, pool
@@ -29,7 +30,7 @@ from training.evaluation.protocols import make_task, rank_bundle
 from training.evaluation.terms import Terms
 from training.recipes import find_recipe, override
 from training.recipes.recipe import Recipe
-from training.train import checkpoints_of, train_bundle
+from training.train import train_bundle
 
 BUILD = ROOT / "build" / "accuracy"
 TABLE = ROOT / "docs" / "accuracy.json"

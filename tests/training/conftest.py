@@ -46,7 +46,7 @@ def small_recipe() -> Recipe:
         name="small",
         model=GRUConfig(dim=16, hidden=16, dropout=0.1),
         loss=LossConfig(negatives=32),
-        loop=LoopConfig(epochs=3, batch_targets=128),
+        loop=LoopConfig(epochs=3, batch_targets=128, threads=1),
         window=10,
     )
 

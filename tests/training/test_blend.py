@@ -13,6 +13,7 @@ from serving.ranks import ndcg
 from serving.retrieval import Blend, CounterSide, EncoderSide
 from serving.settings import Exclude
 from training.blend import BlendConfig, Sides, fit_blend
+from training.checkpoint import checkpoints_of
 from training.counters import SequentialRulesConfig
 from training.data.sequences import Events
 from training.data.splits import Training
@@ -20,7 +21,7 @@ from training.evaluation.cases import Cases
 from training.evaluation.served import evaluate_served
 from training.prepared import prepare_training
 from training.recipes import Recipe
-from training.train import checkpoints_of, train_bundle
+from training.train import train_bundle
 
 ITEMS = 30
 CATALOGUE = Catalogue([f"i{row}" for row in range(1, ITEMS + 1)])

@@ -63,8 +63,8 @@ def test_a_foreign_file_is_an_error(tmp_path: Path, content: bytes) -> None:
 def test_a_future_format_is_an_error(tmp_path: Path) -> None:
     _saved(tmp_path)
     document = json.loads((tmp_path / CHECKPOINT).read_text())
-    (tmp_path / CHECKPOINT).write_text(json.dumps({**document, "format": 2}))
-    with pytest.raises(CheckpointError, match="has format 2, this version reads format 1"):
+    (tmp_path / CHECKPOINT).write_text(json.dumps({**document, "format": 3}))
+    with pytest.raises(CheckpointError, match="has format 3, this version reads format 2"):
         load_checkpoint(tmp_path, RUN)
 
 

@@ -13,14 +13,16 @@ from training.batches import cut_windows
 from training.checkpoint import load_checkpoint
 from training.counters import fit_popularity
 from training.data.sequences import Events
-from training.errors import TrainingError
+from training.device import Device, Precision
+from training.errors import CheckpointError, TrainingError
 from training.evaluation.cases import Cases
 from training.evaluation.dense import evaluate_dense
 from training.evaluation.scorers import CounterScorer
 from training.loop import LoopConfig, Progress, Report, Trainer
 from training.losses import Loss, LossConfig
-from training.models import AnyConfig, GRUConfig, LSTMConfig, SessionEncoder, build_encoder
+from training.models import AnyConfig, GRUConfig, LSTMConfig, SASRecConfig, SessionEncoder, build_encoder
 from training.optimizer import OptimizerConfig
+from training.parallel import Group
 from training.validation import EncoderScorer, validation_figures
 
 ITEMS = 20
@@ -51,6 +53,8 @@ def _trainer(
     patience: int = 9,
     loss: LossConfig | None = None,
     optimizer: OptimizerConfig | None = None,
+    precision: Precision = "float32",
+    device: Device = "cpu",
 ) -> Trainer:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -59,9 +63,17 @@ def _trainer(
     return Trainer(
         encoder=encoder,
         windows=cut_windows(TRAIN, 10),
-        loss=Loss(loss or LossConfig(negatives=12), torch.from_numpy(COUNTS), torch.from_numpy(COUNTS)),
+        loss=Loss(loss or LossConfig(negatives=12), torch.from_numpy(COUNTS), torch.from_numpy(COUNTS), precision),
         validate=lambda: validation_figures(scorer, VALID, exclude="none", k=20),
-        config=LoopConfig(epochs=epochs, batch_targets=64, patience=patience, monitor="mrr@20", threads=1),
+        config=LoopConfig(
+            epochs=epochs,
+            batch_targets=64,
+            patience=patience,
+            monitor="mrr@20",
+            threads=1,
+            precision=precision,
+            device=device,
+        ),
         optimizer=optimizer or OptimizerConfig(learning_rate=0.02),
         seed=seed,
     )
@@ -149,6 +161,130 @@ def test_a_resumed_training_ends_with_the_weights_of_one_that_never_stopped(
 
     assert resumed.run() == expected
     assert _equal(resumed.encoder, whole.encoder)
+
+
+def _kill_after(steps: int) -> Callable[[Report], None]:
+    left = [steps]
+
+    def report(report: Report) -> None:
+        left[0] -= report.epoch is None
+        if left[0] < 0:
+            raise _Killed
+
+    return report
+
+
+@pytest.mark.parametrize("steps", [1, 13, 23])
+@pytest.mark.parametrize(
+    ("model", "loss", "optimizer"),
+    [
+        (GRUConfig(dim=8, hidden=16, dropout=0.3), LossConfig(negatives=12), OptimizerConfig()),
+        (
+            SASRecConfig(dim=8, dropout=0.3, window=10),
+            LossConfig(kind="softmax"),
+            OptimizerConfig(schedule="warm-up-cosine"),
+        ),
+        (
+            LSTMConfig(dim=8, hidden=16, dropout=0.3, tied=False),
+            LossConfig(source="mixed", negatives=12),
+            OptimizerConfig(schedule="warm-up", tables="sparse"),
+        ),
+        (
+            GRUConfig(dim=8, hidden=16),
+            LossConfig(kind="bpr-max", source="in-batch"),
+            OptimizerConfig(kind="sgd", schedule="constant", tables="sparse"),
+        ),
+    ],
+)
+def test_a_training_that_is_resumed_within_an_epoch_ends_with_the_very_same_weights(
+    tmp_path: Path, steps: int, model: AnyConfig, loss: LossConfig, optimizer: OptimizerConfig
+) -> None:
+    """1,500 targets are 24 steps an epoch."""
+
+    def trainer() -> Trainer:
+        plain = _trainer(model, epochs=2, loss=loss, optimizer=optimizer)
+        return replace(plain, checkpoints=tmp_path, checkpoint_minutes=0)
+
+    with pytest.raises(_Killed):
+        replace(trainer(), report=_kill_after(steps)).run()
+    checkpoint = load_checkpoint(tmp_path, {})
+    assert checkpoint.progress["within"]["batches"] == steps
+    resumed, whole = trainer(), replace(_trainer(model, epochs=2, loss=loss, optimizer=optimizer))
+    resumed.resume(checkpoint)
+    assert resumed.run() == whole.run()
+    assert _equal(resumed.encoder, whole.encoder)
+
+
+def test_a_training_that_was_killed_while_it_validated_validates_again(tmp_path: Path) -> None:
+    def kill() -> dict[str, float]:
+        raise _Killed
+
+    with pytest.raises(_Killed):
+        replace(_trainer(epochs=2), checkpoints=tmp_path, checkpoint_minutes=0, validate=kill).run()
+    checkpoint = load_checkpoint(tmp_path, {})
+    assert checkpoint.progress["within"]["targets"] == 1500
+    resumed, whole = _trainer(epochs=2), _trainer(epochs=2)
+    resumed.resume(checkpoint)
+    assert resumed.run() == whole.run()
+    assert _equal(resumed.encoder, whole.encoder)
+
+
+def test_checkpoints_within_an_epoch_are_as_rare_as_said(tmp_path: Path) -> None:
+    with pytest.raises(_Killed):
+        replace(_trainer(), checkpoints=tmp_path, checkpoint_minutes=60, report=_kill_after(5)).run()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_number_of_processes_is_refused(tmp_path: Path) -> None:
+    trainer = replace(_trainer(epochs=1), checkpoints=tmp_path)
+    trainer.run()
+    two = replace(_trainer(epochs=1), group=Group(1, 2))
+    with pytest.raises(CheckpointError, match="was written by 1 processes, and this training has 2: start as many"):
+        two.resume(load_checkpoint(tmp_path, {}))
+
+
+def test_without_validation_the_last_weights_are_kept_and_it_may_stop_before_the_schedule_does() -> None:
+    whole = replace(_trainer(epochs=3, patience=1), validate=None)
+    assert whole.run().best_epoch == 3
+    kept: list[dict[str, torch.Tensor]] = []
+    stopped = replace(_trainer(epochs=3), validate=None, stop_after=2)
+    progress = stopped.run()
+    assert (progress.best_epoch, len(progress.epochs), progress.finished) == (2, 2, True)
+    longer = _trainer(epochs=3)
+    longer.report = lambda report: (
+        kept.append({name: tensor.clone() for name, tensor in longer.encoder.state_dict().items()})
+        if report.epoch
+        else None
+    )
+    longer.run()
+    assert all(torch.equal(tensor, kept[1][name]) for name, tensor in stopped.encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sampled-softmax"])
+@pytest.mark.parametrize(
+    "model",
+    [GRUConfig(dim=8, hidden=16, dropout=0), SASRecConfig(dim=8, heads=2, dropout=0, window=10)],
+)
+def test_bfloat16_learns_and_leaves_weights_in_float32(model: AnyConfig, kind: str) -> None:
+    loss = LossConfig(kind=kind, negatives=12)  # type: ignore[arg-type]
+    trainer = _trainer(model, loss=loss, epochs=8, precision="bf16")
+    best = trainer.run().best()
+    assert best is not None
+    assert best.validation["mrr@20"] > 0.8
+    assert {tensor.dtype for tensor in trainer.encoder.state_dict().values()} == {torch.float32}
+
+
+def test_bfloat16_rounds_otherwise() -> None:
+    plain, rounded = _trainer(epochs=1), _trainer(epochs=1, precision="bf16")
+    plain.run()
+    rounded.run()
+    assert not _equal(plain.encoder, rounded.encoder)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here, which would be taken")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(WrongUse, match=r"loop\.device is 'cuda', but torch finds 0 GPUs .* set loop\.device=cpu"):
+        _trainer(device="cuda")
 
 
 def test_a_finished_training_that_is_resumed_is_finished(tmp_path: Path) -> None:

@@ -256,3 +256,17 @@ def test_only_a_full_softmax_needs_every_item() -> None:
 def test_a_value_out_of_range_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(WrongUse, match=message):
         LossConfig(**settings)
+
+
+def test_a_full_softmax_with_rounded_factors_has_the_same_loss_and_nearly_the_same_gradients() -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(50, 16, generator=generator).requires_grad_()
+    items = torch.randn(41, 16, generator=generator).requires_grad_()
+    targets = torch.randint(1, 41, (50,), generator=generator)
+    found = []
+    for products in (None, torch.bfloat16):
+        loss = full_softmax(vectors, targets, items, 1.0, 300, products)
+        found.append((loss.item(), torch.cat([x.flatten() for x in torch.autograd.grad(loss, (vectors, items))])))
+    (exact, gradient), (rounded_loss, rounded) = found
+    assert rounded_loss == exact
+    assert 0 < (rounded - gradient).norm() < 0.01 * gradient.norm()

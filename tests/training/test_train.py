@@ -8,6 +8,7 @@ import pytest
 
 from serving.bundle import load_bundle
 from serving.errors import WrongUse
+from training.checkpoint import checkpoints_of
 from training.data.dataset import read_description
 from training.data.generator import generate
 from training.data.splits import Training, parse_protocol
@@ -17,7 +18,7 @@ from training.evaluation.served import evaluate_served
 from training.loop import LoopConfig, Report
 from training.models import LSTMConfig
 from training.recipes import Recipe
-from training.train import Trained, checkpoints_of, curve_of, train_bundle
+from training.train import Trained, curve_of, train_bundle
 
 
 def test_a_bundle_is_whole_and_says_how_it_was_made(
@@ -123,6 +124,14 @@ def test_what_lists_leave_out_decides_the_best_epoch_and_cannot_change_on_the_wa
         train_bundle(recipe, small_training, seed=0, out=checkpointed, resume=True)
 
 
+def test_another_number_of_threads_would_end_in_other_weights_and_is_refused(
+    small_recipe: Recipe, small_training: Training, checkpointed: Path
+) -> None:
+    recipe = dataclasses.replace(small_recipe, loop=dataclasses.replace(small_recipe.loop, threads=3))
+    with pytest.raises(CheckpointError, match=r"its recipe\.loop\.threads is 1, this one's 3"):
+        train_bundle(recipe, small_training, seed=0, out=checkpointed, resume=True)
+
+
 @pytest.mark.parametrize("factory", ["Flatt", "IVF5000,Flat"])
 def test_an_index_that_cannot_be_built_is_refused_before_training(
     small_recipe: Recipe, small_training: Training, tmp_path: Path, factory: str
@@ -138,7 +147,7 @@ def test_an_lstm_with_separate_tables_is_a_bundle_too(
     small_recipe: Recipe, small_training: Training, tmp_path: Path
 ) -> None:
     recipe = dataclasses.replace(
-        small_recipe, model=LSTMConfig(dim=12, hidden=8, layers=2, tied=False), loop=LoopConfig(epochs=1)
+        small_recipe, model=LSTMConfig(dim=12, hidden=8, layers=2, tied=False), loop=LoopConfig(epochs=1, threads=1)
     )
     bundle = train_bundle(recipe, small_training, seed=0, out=tmp_path / "lstm").bundle
     assert (bundle.manifest.session_encoder.kind, bundle.manifest.session_encoder.state_size) == ("lstm", 2 * 2 * 8)

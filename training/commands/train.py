@@ -1,7 +1,7 @@
 """The command `nextclick train`: a recipe, a click log and a seed give a bundle."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,9 +22,22 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another value for a parameter; repeatable.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint beside DIR.")] = False,
+    refit: Annotated[
+        Path | None,
+        typer.Option(
+            "--refit", metavar="BUNDLE", help="Train on the validation part too, as long and blended as BUNDLE."
+        ),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="BUNDLE", help="Start from BUNDLE's weights; items keep their rows."),
+    ] = None,
     max_seconds: Annotated[
         float | None, typer.Option(metavar="S", help="Shorten the training to what fits into this time.")
     ] = None,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(min=0, help="Time between checkpoints; there is one after each epoch anyway.")
+    ] = 10.0,
     time_unit: TimeUnit = "auto",
     max_bad_share: MaxBadShare = 0.01,
 ) -> None:
@@ -36,6 +49,8 @@ def train(
     Examples:
         nextclick train quick --data shop.jsonl --out bundles/shop
         nextclick train quick --data shop.jsonl --set model=lstm --set model.hidden=64 --out bundles/lstm
+        nextclick train quick --data shop.jsonl --refit bundles/shop --out bundles/refitted
+        nextclick train quick --data newer.jsonl --from bundles/shop --out bundles/newer
 
     """
     from rich.console import Console
@@ -43,29 +58,59 @@ def train(
     from training.data.dataset import read_training
     from training.data.readers import ReadOptions
     from training.data.splits import parse_protocol
+    from training.parallel import started_by_torchrun
     from training.progress import shown_progress
     from training.recipes import find_recipe, override
+    from training.refit import read_chosen, read_refit
     from training.train import check_free, curve_of, train_bundle
+    from training.warm_start import read_start
 
     chosen = override(find_recipe(recipe), settings or [])
-    check_free(out, resume)
     options = ReadOptions(time_unit, max_bad_share)
-    training = read_training(data, parse_protocol(chosen.protocol), chosen.preparation, options)
-    clicks = training.clicks
-    console = Console(stderr=True)
-    console.print(f"{clicks.name}: {len(clicks)} clicks, {clicks.sessions} sessions, {clicks.items} items")
-    with shown_progress(console, chosen.loop.monitor) as report:
-        trained = train_bundle(
-            chosen, training, seed=seed, out=out, resume=resume, max_seconds=max_seconds, report=report
-        )
-    for what, figures in trained.bundle.manifest.metrics.items():
-        typer.echo(
-            f"{what}, {figures['cases']} clicks, {figures['exclude']} excluded: "
-            + ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if name.startswith(_SHOWN))
-            + (f" (epoch {figures['epoch']} of {figures['epochs']})" if "epoch" in figures else "")
-        )
-    curve = f", loss curve in {curve_of(out)}" if trained.progress is not None else ""
-    typer.echo(f"bundle {trained.bundle.id} in {out}{curve}")
+    with started_by_torchrun() as group:
+        if group.first:
+            check_free(out, resume)
+        validated = None if refit is None else read_chosen(refit, chosen)
+        begin = None if start is None else read_start(start, chosen)
+        if refit is None:
+            training = read_training(data, parse_protocol(chosen.protocol), chosen.preparation, options)
+        else:
+            training = read_refit(refit, chosen, data, options)
+        clicks = training.clicks
+        console = Console(stderr=True, quiet=not group.first)
+        console.print(f"{clicks.name}: {len(clicks)} clicks, {clicks.sessions} sessions, {clicks.items} items")
+        with shown_progress(console, chosen.loop.monitor) as report:
+            trained = train_bundle(
+                chosen,
+                training,
+                seed=seed,
+                out=out,
+                resume=resume,
+                refit=validated,
+                start=begin,
+                max_seconds=max_seconds,
+                checkpoint_minutes=checkpoint_minutes,
+                group=group,
+                report=report,
+            )
+    if group.first:
+        _tell(trained.bundle.manifest.metrics)
+        curve = f", loss curve in {curve_of(out)}" if trained.progress is not None else ""
+        typer.echo(f"bundle {trained.bundle.id} in {out}{curve}")
+
+
+def _tell(metrics: dict[str, Any]) -> None:
+    """Print the figures of a manifest that are validation's, or those of the bundle that a refit was chosen by."""
+    by = metrics.get("chosen_by", {})
+    whose = f" of bundle {by['bundle']}" if by else ""
+    for what in ("validation", "blend"):
+        figures = {**by, **metrics}.get(what)
+        if figures is not None:
+            typer.echo(
+                f"{what}{whose}, {figures['cases']} clicks, {figures['exclude']} excluded: "
+                + ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if name.startswith(_SHOWN))
+                + (f" (epoch {figures['epoch']} of {figures['epochs']})" if "epoch" in figures else "")
+            )
 
 
 def register(app: typer.Typer) -> None:

@@ -55,9 +55,24 @@ class Window(NamedTuple):
     stop: int
 
 
-def build_catalogue(frame: pl.DataFrame) -> Catalogue:
-    """Return the log's items, numbered 1..N in the order in which it first shows them."""
-    return Catalogue(frame.get_column("item_id").unique(maintain_order=True).to_list())
+def build_catalogue(frame: pl.DataFrame, before: Catalogue | None = None) -> Catalogue:
+    """Return the log's items, numbered 1..N in the order in which it first shows them.
+
+    Items of a catalogue `before` keep their rows. Those that the log does not have leave, and new ones take the freed
+    rows in their order, then the rows behind. Where more left than came, the items of the last rows fill the gaps.
+    """
+    shown: list[str] = frame.get_column("item_id").unique(maintain_order=True).to_list()
+    if before is None:
+        return Catalogue(shown)
+    rows = before.rows_of(shown)
+    placed = [""] * (len(shown) + 1)
+    for item_id, row in zip(shown, rows, strict=True):
+        if 0 < row < len(placed):
+            placed[row] = item_id
+    new = [item_id for item_id, row in zip(shown, rows, strict=True) if row == 0]
+    last = sorted((row, item_id) for item_id, row in zip(shown, rows, strict=True) if row >= len(placed))
+    filling = iter([*new, *(item_id for _, item_id in last)])
+    return Catalogue([item_id or next(filling) for item_id in placed[1:]])
 
 
 def event_types(frame: pl.DataFrame) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.device import Precision
 from training.losses.config import LossConfig
 from training.losses.sampled import binary, bpr_max, gbce_beta, sampled_softmax
 from training.losses.softmax import full_softmax, portions
@@ -28,11 +29,16 @@ class Loss:
         config: which one.
         popularity_V: clicks of each item in the training data.
         target_counts_V: how often each item is a target there (`training.negatives.target_counts`).
+        precision: "bf16" has the full softmax make its gradients from bfloat16 factors, which takes a third off its
+            time on a CPU with AVX512-BF16 (3,200 targets, 3,416 items, 64 wide, one core: 57 to 37 ms).
 
     """
 
-    def __init__(self, config: LossConfig, popularity_V: Tensor, target_counts_V: Tensor) -> None:
+    def __init__(
+        self, config: LossConfig, popularity_V: Tensor, target_counts_V: Tensor, precision: Precision = "float32"
+    ) -> None:
         self._config = config
+        self._products = torch.bfloat16 if precision == "bf16" else None
         self._items = len(popularity_V) - 1
         self._source: Source | None = None
         if config.kind != "softmax":
@@ -46,12 +52,23 @@ class Loss:
         return self._source is not None
 
     def __call__(
-        self, encoder: SessionEncoder, vectors_TD: Tensor, targets_T: Tensor, generator: torch.Generator
+        self,
+        encoder: SessionEncoder,
+        vectors_TD: Tensor,
+        targets_T: Tensor,
+        generator: torch.Generator,
+        *,
+        batch_targets_T: Tensor | None = None,
     ) -> Tensor:
-        """Return the mean loss over the targets: session vectors `[T, D]` and the rows that came next, `[T]`."""
+        """Return the mean loss over the targets: session vectors `[T, D]` and the rows that came next, `[T]`.
+
+        `batch_targets_T` are the targets of the whole batch where other processes have some of it, so that all of them
+        draw the same negatives.
+        """
         if self._source is None:
-            return full_softmax(vectors_TD, targets_T, encoder.item_vectors(), encoder.scale, self._config.max_scores)
-        negatives = self._source.draw(targets_T, generator)
+            items_VD, most = encoder.item_vectors(), self._config.max_scores
+            return full_softmax(vectors_TD, targets_T, items_VD, encoder.scale, most, self._products)
+        negatives = self._source.draw(targets_T if batch_targets_T is None else batch_targets_T, generator)
         # One lookup for both, so that one gradient goes back into the table.
         items_XD = encoder.score_vectors(torch.cat([targets_T, negatives.rows]))
         targets_TD, negatives_ND = items_XD[: len(targets_T)], items_XD[len(targets_T) :]

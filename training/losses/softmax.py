@@ -10,13 +10,21 @@ import torch
 from torch import Tensor
 
 
-def full_softmax(vectors_TD: Tensor, targets_T: Tensor, items_VD: Tensor, scale: float, max_scores: int) -> Tensor:
+def full_softmax(
+    vectors_TD: Tensor,
+    targets_T: Tensor,
+    items_VD: Tensor,
+    scale: float,
+    max_scores: int,
+    products: torch.dtype | None = None,
+) -> Tensor:
     """Return the mean cross-entropy of the targets over the whole catalogue.
 
     `targets_T` is int64 rows, none of them 0; row 0 of `items_VD` is padding and not compared with. At most
-    `max_scores` scores are held at once, or those of a single target where even they are more.
+    `max_scores` scores are held at once, or those of a single target where even they are more. The factors of the
+    gradients' two products are rounded to type `products`, if it is given; scores, softmax and sums are not.
     """
-    mean: Tensor = _FullSoftmax.apply(scale * vectors_TD, targets_T - 1, items_VD[1:], max_scores)
+    mean: Tensor = _FullSoftmax.apply(scale * vectors_TD, targets_T - 1, items_VD[1:], max_scores, products)
     return mean
 
 
@@ -29,10 +37,14 @@ class _FullSoftmax(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, vectors_TD: Tensor, targets_T: Tensor, items_VD: Tensor, max_scores: int) -> Tensor:
+    def forward(
+        ctx: Any, vectors_TD: Tensor, targets_T: Tensor, items_VD: Tensor, max_scores: int, products: torch.dtype | None
+    ) -> Tensor:
         """Return the mean loss; `targets_T` counts from 0."""
         losses_T = vectors_TD.new_empty(len(vectors_TD))
         to_vectors_TD, to_items_VD = torch.empty_like(vectors_TD), torch.zeros_like(items_VD)
+        products = products or items_VD.dtype
+        factors_VD = items_VD.to(products)
         for part in portions(len(vectors_TD), len(items_VD), max_scores):
             vectors_CD, targets_C1 = vectors_TD[part], targets_T[part, None]
             scores_CV = vectors_CD @ items_VD.T
@@ -44,18 +56,19 @@ class _FullSoftmax(torch.autograd.Function):
             # The gradient of the scores is softmax - 1 at the target, here times `total`, which is divided away where
             # there is less to divide.
             scores_CV.scatter_(1, targets_C1, scores_CV.gather(1, targets_C1) - total_C1)
-            to_vectors_TD[part] = (scores_CV @ items_VD) / total_C1
-            to_items_VD.addmm_(scores_CV.T, vectors_CD / total_C1)
-            del scores_CV  # before the next portion's are made
+            to_scores_CV = scores_CV.to(products)
+            to_vectors_TD[part] = (to_scores_CV @ factors_VD) / total_C1
+            to_items_VD += to_scores_CV.T @ (vectors_CD / total_C1).to(products)
+            del scores_CV, to_scores_CV  # before the next portion's are made
         ctx.save_for_backward(to_vectors_TD, to_items_VD)
         return losses_T.mean()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor, None, None]:
         """Return the gradients of `forward`'s arguments."""
         to_vectors_TD, to_items_VD = ctx.saved_tensors
         weight = gradients[0] / len(to_vectors_TD)
-        return to_vectors_TD * weight, None, to_items_VD * weight, None
+        return to_vectors_TD * weight, None, to_items_VD * weight, None, None
 
 
 def portions(targets: int, items: int, max_scores: int) -> list[slice]:

@@ -19,6 +19,7 @@ from torch.nn import functional
 from serving.errors import WrongUse
 from training.checks import above, share
 from training.models.attention import Attention, AttentionConfig, AttentionEncoder, at, seen, small_weights
+from training.models.dropout import Dropout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class CORE(AttentionEncoder):
 
     def __init__(self, items: int, config: COREConfig, event_types: int = 0) -> None:
         super().__init__(items, config, event_types)
-        self.item_dropout = nn.Dropout(config.item_dropout)
+        self.item_dropout = Dropout(config.item_dropout)
         self.blocks = nn.ModuleList([*(_Block(config) for _ in range(config.blocks)), _Mean(config)])
         small_weights(self)
 
@@ -73,7 +74,7 @@ class _Block(nn.Module):
         self.norm_attention, self.norm_forward = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
         self.attention = Attention(config.dim, config.heads)
         self.widen, self.narrow = nn.Linear(config.dim, inner), nn.Linear(inner, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x_BLD: Tensor, ages_BLL: Tensor | None, last_B: Tensor | None) -> Tensor:
         """Return `[B, L, 2 D]`."""

@@ -20,6 +20,7 @@ from torch.nn import functional
 from serving.encoders import TimeOf
 from serving.encoders.events import AGES
 from training.models.attention import AttentionConfig, AttentionEncoder, at, seen, small_weights
+from training.models.dropout import Dropout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class HSTU(AttentionEncoder):
         self.time_of = config.time_of
         self._widen = config.dim**0.5
         self.places = nn.Parameter(torch.randn(config.window, config.dim) * 0.02)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.dim)
         small_weights(self)
@@ -68,7 +69,7 @@ class _Block(nn.Module):
         self.out = nn.Linear(config.dim, config.dim)
         self.by_place = nn.Parameter(torch.zeros(config.window, config.heads)) if config.places else None
         self.by_age = nn.Parameter(torch.zeros(AGES, config.heads)) if config.time_of != "none" else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x_BLD: Tensor, ages_BLL: Tensor | None, last_B: Tensor | None) -> Tensor:
         """Return `[B, L, D]`, or `[B, 1, D]` at `last`."""

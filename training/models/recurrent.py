@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from training.checks import at_least
+from training.models.dropout import Dropout
 from training.models.encoder import EncoderConfig, SessionEncoder
 from training.models.items import unit
 
@@ -44,7 +45,7 @@ class Recurrent(SessionEncoder):
         # Under the encoder's own name, which checkpoints and exported files show.
         self.add_module(self.kind, self.network_type(config.dim, config.hidden, config.layers, batch_first=True))
         self.project = nn.Linear(config.hidden, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     @property
     def network(self) -> Any:

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from training.checks import above
 from training.models.attention import Attention, AttentionConfig, AttentionEncoder, at, small_weights
+from training.models.dropout import Dropout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class SASRec(AttentionEncoder):
         super().__init__(items, config, event_types, std=0.02 if config.temperature is None else None)
         self._widen = config.dim**0.5 if config.temperature is None else 1.0
         self.places = nn.Parameter(torch.randn(config.window, config.dim) * 0.02)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.dim)
         small_weights(self)
@@ -66,7 +67,7 @@ class _Block(nn.Module):
         self.norm_attention, self.norm_forward = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
         self.attention = Attention(config.dim, config.heads)
         self.widen, self.narrow = nn.Linear(config.dim, inner), nn.Linear(inner, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x_BLD: Tensor, ages_BLL: Tensor | None, last_B: Tensor | None) -> Tensor:
         """Return `[B, L, D]`, or `[B, 1, D]` at `last`."""
