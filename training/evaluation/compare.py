@@ -11,7 +11,7 @@ from training.data.dataset import read_described, read_description, read_test
 from training.data.readers import ReadOptions
 from training.evaluation.bootstrap import RESAMPLES, Difference, paired_difference
 from training.evaluation.case_ranks import CaseRanks, Over, case_ranks, same_cases
-from training.evaluation.protocols import make_task, rank_bundle
+from training.evaluation.protocols import make_task, path_of, rank_bundle
 from training.evaluation.terms import Terms
 
 
@@ -45,9 +45,11 @@ def rank_cases(bundle: Bundle, path: Path, terms: Terms, options: ReadOptions | 
     """Rank the test clicks of a data set with a bundle that was trained on its training clicks.
 
     Raises:
-        WrongUse: the bundle was trained on other clicks than the protocol leaves to training, perhaps on the test's.
+        WrongUse: the bundle was trained on other clicks than the protocol leaves to training, perhaps on the test's; or
+            the terms ask for lists that it cannot give.
 
     """
+    path_of(bundle, terms)
     data = bundle.manifest.data
     training = read_described(data, path, terms.protocol, options)
     if data.get("fingerprint") != training.clicks.fingerprint:

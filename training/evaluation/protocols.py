@@ -13,6 +13,7 @@ from serving.bundle import Bundle
 from serving.catalogue import Catalogue
 from serving.errors import WrongUse
 from serving.ranks import Ranks, gains, summary
+from serving.settings import MAX_LIST_SIZE
 from training.data.clean import Preparation
 from training.data.dataset import counted, read_description, read_test, read_training
 from training.data.readers import ReadOptions
@@ -95,7 +96,12 @@ def evaluate(
 
     The baselines are fitted on the training clicks of the same split, over the bundle's catalogue. `preparation`
     is the bundle's own where it is not given.
+
+    Raises:
+        WrongUse: the terms ask for lists that the bundle cannot give (`path_of`).
+
     """
+    way = path_of(bundle, terms)
     data = bundle.manifest.data
     preparation = preparation or read_description(data)[1]
     training = read_training(path, terms.protocol, preparation, options, refit=bool(data.get("refit", False)))
@@ -109,7 +115,7 @@ def evaluate(
         clicks=len(task.held_out.log),
         unknown_targets=int((task.cases.targets == 0).sum()),
         rows=[
-            make_row(bundle.manifest.model, path_of(bundle, terms), found, task, terms),
+            make_row(bundle.manifest.model, way, found, task, terms),
             *baseline_rows(training, task, terms),
         ],
         bundle=bundle.id,
@@ -159,7 +165,8 @@ def path_of(bundle: Bundle, terms: Terms) -> Literal["served", "dense"]:
     """Return the way that a bundle's figures go: dense where the terms leave it open and no worker can serve it.
 
     Raises:
-        WrongUse: the terms ask for a way that does not lead to this bundle's lists.
+        WrongUse: the terms ask for a way that does not lead to this bundle's lists, or for lists longer than a worker
+            makes.
 
     """
     needs = ", ".join(bundle.manifest.needs)
@@ -176,9 +183,13 @@ def path_of(bundle: Bundle, terms: Terms) -> Literal["served", "dense"]:
         raise WrongUse(
             f"bundle {bundle.id} has counters, which no dense scores show: evaluate it with --through served"
         )
-    if terms.through == "auto":
-        return "dense" if needs else "served"
-    return terms.through
+    way: Literal["served", "dense"] = "dense" if needs or terms.through == "dense" else "served"
+    if way == "served" and terms.k > MAX_LIST_SIZE:
+        instead = "" if bundle.manifest.counters else ", or --through dense"
+        raise WrongUse(
+            f"k is {terms.k}, but a worker's list holds {MAX_LIST_SIZE} items at most: take a smaller k{instead}"
+        )
+    return way
 
 
 def baseline_rows(training: Training, task: Task, terms: Terms) -> list[Row]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from serving.errors import WrongUse
-from serving.settings import MAX_LIST_SIZE, Exclude
+from serving.settings import Exclude
 from training.checks import at_least
 from training.data.protocol import Conventions, Protocol, Unknown
 from training.evaluation.bootstrap import RESAMPLES
@@ -40,11 +40,6 @@ class Terms:
             raise WrongUse("no k is named: name at least one, such as 20")
         at_least(1, k=min(self.ks), min_session_length=self.counted.min_session_length)
         at_least(1, resamples=self.resamples)
-        if self.through != "dense" and self.k > MAX_LIST_SIZE:
-            raise WrongUse(
-                f"k is {self.k}, but a worker's list holds {MAX_LIST_SIZE} items at most: take a smaller k, or "
-                "--through dense"
-            )
 
     @property
     def counted(self) -> Conventions:

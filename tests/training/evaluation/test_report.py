@@ -156,10 +156,7 @@ def test_terms_are_the_protocols_own_unless_said_otherwise() -> None:
     assert Terms(protocol=PROTOCOL, unknown="drop").counted.min_session_length == 2
 
 
-def test_a_list_longer_than_a_workers_is_scored_densely_or_not_at_all() -> None:
-    with pytest.raises(WrongUse, match="k is 500, but a worker's list holds 200 items at most"):
-        Terms(protocol=PROTOCOL, ks=(20, 500))
-    assert Terms(protocol=PROTOCOL, ks=(20, 500), through="dense").k == 500
+def test_lists_have_an_item_at_least() -> None:
     with pytest.raises(WrongUse, match="k must be at least 1, not 0"):
         Terms(protocol=PROTOCOL, ks=(0,))
 

@@ -102,6 +102,32 @@ def test_a_way_that_does_not_lead_to_a_bundles_lists_is_refused(
     assert f"--through {'served' if through == 'dense' else 'dense'}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("model", "through", "instead"),
+    [("gru", "auto", ", or --through dense"), ("gru", "served", ", or --through dense"), (BLEND, "auto", "")],
+)
+def test_lists_longer_than_a_workers_are_refused(
+    bundles: dict[str, Bundle], clicks: Path, model: str, through: Through, instead: str
+) -> None:
+    terms = Terms(protocol=PROTOCOL, ks=(20, 500), through=through)
+    message = f"k is 500, but a worker's list holds 200 items at most: take a smaller k{instead}$"
+    for ask in (evaluate, rank_cases):
+        with pytest.raises(WrongUse, match=message):
+            ask(bundles[model], clicks, terms)
+
+
+@pytest.mark.parametrize(("model", "through"), [("gru", "dense"), (QUERY, "auto"), (QUERY, "dense")])
+def test_dense_scores_have_no_longest_list(
+    bundles: dict[str, Bundle], clicks: Path, model: str, through: Through
+) -> None:
+    report = evaluate(bundles[model], clicks, Terms(protocol=PROTOCOL, ks=(20, 500), through=through))
+    own = report.rows[0]
+    assert own.path == "dense"
+    # The catalogue is shorter than that, so each click on one of its items is found.
+    known = 1 - report.unknown_targets / report.cases
+    assert own.figures["recall@20"] < own.figures["recall@500"] == pytest.approx(known)
+
+
 @pytest.mark.parametrize("through", ["auto", "served", "dense"])
 def test_a_blend_that_needs_the_querys_time_has_no_figures_and_says_so(
     bundles: dict[str, Bundle], clicks: Path, through: Through
