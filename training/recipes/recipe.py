@@ -11,7 +11,7 @@ from training.counters import CounterConfig, counter_name
 from training.data.clean import Preparation
 from training.loop import LoopConfig
 from training.losses import LossConfig
-from training.models import AnyConfig, AttentionConfig, kind_of
+from training.models import AnyConfig, AttentionConfig, HSTUConfig, kind_of
 from training.optimizer import OptimizerConfig
 
 
@@ -47,6 +47,11 @@ class Recipe:
             raise WrongUse(
                 f"window {self.window} is longer than the {self.model.window} events that the model has places for: "
                 f"set model.window={self.window}"
+            )
+        if self.counters and isinstance(self.model, HSTUConfig) and self.model.time_of == "query":
+            raise WrongUse(
+                f"recipe {self.name} blends counters with a model that reads the time of the query: a worker cannot "
+                "serve it, and dense scores show no counters; set model.time_of=last, or leave the counters out"
             )
 
     def parameters(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 from serving.errors import WrongUse
 from training.blend import BlendConfig
 from training.counters import PopularityConfig, SequentialRulesConfig
-from training.models import GRUConfig, LiGRConfig, LSTMConfig, SASRecConfig
+from training.models import GRUConfig, HSTUConfig, LiGRConfig, LSTMConfig, SASRecConfig
 from training.recipes import RECIPES, Recipe, find_recipe, override
 from training.recipes.overrides import parameters
 
@@ -95,6 +95,15 @@ def test_an_attention_model_has_places_for_the_recipes_window(before: str) -> No
     assert (other.model.window, other.model.blocks, other.window) == (90, 3, 85)
     with pytest.raises(WrongUse, match=r"window 91 is longer than the 90 events .* set model\.window=91"):
         override(other, ["window=91"])
+
+
+def test_a_model_that_reads_the_querys_time_is_not_blended() -> None:
+    with pytest.raises(WrongUse, match=r"recipe blend blends counters .* set model\.time_of=last, or leave"):
+        override(BLEND, ["model=hstu", "model.time_of=query"])
+    assert override(BLEND, ["model=hstu", "model.time_of=last"]).counters == BLEND.counters
+    alone = override(replace(BLEND, counters=()), ["model=hstu", "model.time_of=query"])
+    assert isinstance(alone.model, HSTUConfig)
+    assert alone.model.time_of == "query"
 
 
 @pytest.mark.parametrize("recipe", [BLEND, *RECIPES.values()], ids=lambda recipe: recipe.name)
