@@ -14,7 +14,7 @@ and `python -m tests.benchmarks.page` makes docs/benchmarks.md from both.
 | pipeline | lists per CPU second with a trained GRU and 10k, 100k and 1M items; cost against session length |
 | latency | from the scheduled send time of a click to the reader's poll, beside a bare echo |
 | recovery | seconds until a worker serves, against how many sessions it must read, and how large they are |
-| encoders | CPU per click of each encoder's session vector, by the length of the session; not part of `make bench` |
+| encoders | CPU per click of each encoder's session vector, by the length of the session |
 | memory | resident memory over ten million events |
 
 CPU is the time that the kernel charged to the process, all threads together (`/proc/PID/stat`). Others on the same

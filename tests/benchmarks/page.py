@@ -11,6 +11,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 TITLES = {
     "framework": "The stream alone",
     "pipeline": "The whole worker",
+    "encoders": "The encoders alone",
     "latency": "Latency",
     "recovery": "Recovery",
     "memory": "Memory",
@@ -37,10 +38,10 @@ computed once for each index, sizes and bytes on disk are those of one run. Sing
 `build/benchmarks/PART.details.json`.
 
 `make bench` measures all of it again (an hour on a quiet machine), `make bench-framework` and its sisters (`pipeline`,
-`latency`, `recovery`, `memory`) one part; this page is written by them. They need Linux, Java 17+ and Maven, and
-`pipeline`, `latency` and `memory` also the data set `diginetica-weeks` in `shared/data`, or in the folder that
-`$NEXTCLICK_TEST_DATA` names. Their first run trains a GRU and builds the indexes, up to that of a million items: about
-seven minutes of one core. `ARGS` are the options of a part:
+`encoders`, `latency`, `recovery`, `memory`) one part; this page is written by them. They need Linux, and all but
+`encoders` Java 17+ and Maven; `pipeline`, `latency` and `memory` also the data set `diginetica-weeks` in `shared/data`,
+or in the folder that `$NEXTCLICK_TEST_DATA` names. Their first run trains a GRU and builds the indexes, up to that of a
+million items: about seven minutes of one core. `ARGS` are the options of a part:
 
 ```text
 make bench-framework ARGS="--repeats 3 --variants 1"
@@ -112,9 +113,10 @@ def conditions(details: dict[str, Any]) -> str:
     """Say where a part was measured."""
     machine = details["machine"]
     packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
+    broker = f", {machine['broker']}" if machine["broker"] else ""
     return (
         f"Measured at commit {machine['commit']} on {machine['cores']} cores of {machine['cpu']}, "
-        f"{machine['memory_gb']} GB, Linux {machine['kernel']}, Python {machine['python']}, {machine['broker']}; "
+        f"{machine['memory_gb']} GB, Linux {machine['kernel']}, Python {machine['python']}{broker}; "
         f"{packages}. Load average before and after: {machine['load_average_before']:.1f} and "
         f"{machine['load_average_after']:.1f}.\n"
     )
@@ -195,6 +197,30 @@ last 100 events and what the GRU carries:
 {conditions(details)}"""
 
 
+def encoders(part: Part) -> str:
+    """Write the part on the encoders alone, at the largest batch that was measured."""
+    batch = max(row["batch"] for row in part.figures)
+    measured = [row for row in part.figures if row["batch"] == batch]
+    lengths = list(measured[0]["us_by_length"])
+    rows = [
+        [row["kind"], row["dim"], row["window"], READ[row["read"]], *map("{:.1f}".format, row["us_by_length"].values())]
+        for row in measured
+    ]
+    return f"""
+## {TITLES["encoders"]}
+
+CPU us per click for the session vector alone, no index and no list, by the events that the session has by then: random
+weights, {batch} sessions at a time, one thread, median of {part.details["options"]["repeats"]}. `gru` and `lstm` carry
+their state from click to click, and read the window again only after a restart or a new bundle; the others read it at
+each click. What lies before the window costs nothing.
+
+{table(["encoder", "numbers", "window", "reads", *(f"{length} events" for length in lengths)], rows)}
+{conditions(part.details)}"""
+
+
+READ = {"full": "the window", "carried": "the last click"}
+
+
 def latency(part: Part) -> str:
     """Write the part on latency."""
     details = part.details
@@ -271,6 +297,7 @@ From {figures["from_events"]:,} clicks on it grew by {100 * figures["growth"]:.1
 WRITERS = {
     "framework": framework,
     "pipeline": pipeline,
+    "encoders": encoders,
     "latency": latency,
     "recovery": recovery,
     "memory": memory,

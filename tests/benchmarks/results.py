@@ -18,15 +18,15 @@ CACHE = RESULTS / "cache"
 PACKAGES = ("faust-streaming", "aiokafka", "confluent-kafka", "msgspec", "numpy", "faiss-cpu", "onnxruntime")
 
 
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on beside the code."""
+def machine(*, broker: bool = True) -> dict[str, Any]:
+    """Return what the figures depend on beside the code; `broker` says whether one took part."""
     return {
         "cpu": _first_line("/proc/cpuinfo", "model name"),
         "cores": os.cpu_count(),
         "memory_gb": round(int(_first_line("/proc/meminfo", "MemTotal").split()[0]) / 2**20),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "broker": f"Apache Kafka {KAFKA_VERSION}, one node, on the same cores",
+        "broker": f"Apache Kafka {KAFKA_VERSION}, one node, on the same cores" if broker else None,
         "packages": {name: version(name) for name in PACKAGES},
         "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain", "-uno") else ""),
         # What else was running: latencies are worth little where this is near the number of cores.

@@ -18,6 +18,7 @@ from serving.settings import ServingSettings
 from tests.benchmarks import latency, page, pipeline, recovery, workload
 from tests.benchmarks.grown import exact_top, grow, index_recall
 from tests.benchmarks.processes import as_settings, cpu_s
+from tests.benchmarks.results import machine
 from tests.benchmarks.systems.blobs import COUNT, Blobs
 from tests.benchmarks.systems.job import Job
 
@@ -168,6 +169,23 @@ def test_a_run_that_is_void_or_lacks_a_system_does_not_count(
     (tmp_path / f"{part}.json").write_text(json.dumps(figures))
     (tmp_path / f"{part}.details.json").write_text(json.dumps(details))
     assert page.part_of(part, tmp_path) == (page.Part(figures, details) if counts else None)
+
+
+def test_the_page_shows_encoders_at_their_largest_batch() -> None:
+    def row(batch: int, read: str, cost: float) -> dict[str, Any]:
+        costs = {"5": cost, "200": 10 * cost}
+        return {"kind": "gru", "dim": 64, "window": 50, "batch": batch, "read": read, "us_by_length": costs}
+
+    figures = [row(64, "full", 9.0), row(256, "full", 2.0), row(256, "carried", 1.0)]
+    details = {"machine": machine(broker=False) | {"load_average_after": 0.0}, "options": {"repeats": 5}}
+    text = page.encoders(page.Part(figures, details))
+    assert [line for line in text.splitlines() if line.startswith("| gru")] == [
+        "| gru | 64 | 50 | the window | 2.0 | 20.0 |",
+        "| gru | 64 | 50 | the last click | 1.0 | 10.0 |",
+    ]
+    assert "5 events | 200 events |" in text
+    assert "256 sessions at a time" in text
+    assert "Kafka" not in text
 
 
 def test_settings_from_dotted_keys() -> None:
