@@ -63,21 +63,18 @@ def _validated(seeds: list[dict[str, Any]], metric: str) -> list[float]:
     wanted = f"{metric.partition('@')[0]}@20"
     values = []
     for seed in seeds:
-        parts = [training.get("blend", training.get("validation", {})) for training in seed["trainings"]]
+        trainings = [{**training.get("chosen_by", {}), **training} for training in seed["trainings"]]
+        parts = [training.get("blend", training.get("validation", {})) for training in trainings]
         values.append(fmean(part[wanted] for part in parts if wanted in part) if parts else 0.0)
     return values
 
 
 def _below(name: str, row: dict[str, Any]) -> str:
     seeds = row["seeds"]
-    minutes = (
-        max(training["seconds"] for seed in seeds for v in seed["variants"].values() for training in v["trainings"])
-        / 60
-    )
     text = (
         f"`{name}`: recipe `{row['recipe']}`{_set(row)}, protocol `{row['protocol']}`, excluded: {row['exclude']}, "
-        f"{seeds[0]['cases']:,} cases, seeds {', '.join(str(seed['seed']) for seed in seeds)}; a training takes up to "
-        f"{minutes:.0f} minutes; data sha256 `{row['data_sha256'][:16]}`, {row['date']}, code "
+        f"{seeds[0]['cases']:,} cases, seeds {', '.join(str(seed['seed']) for seed in seeds)}; "
+        f"{max(seed['minutes'] for seed in seeds):.0f} minutes a seed; data sha256 `{row['data_sha256'][:16]}`, {row['date']}, code "
         f"{row['machine']['commit']}, bundles {', '.join(_bundles(row))}; `{row['command']}`."
     )
     for seed in seeds:

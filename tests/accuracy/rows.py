@@ -15,7 +15,8 @@ class Row:
         data: a file or folder below that of the public data sets.
         variants: which models of the recipe are measured; all of them from one training.
         overrides: what differs from the recipe, as `--set` takes it.
-        refit: chosen on the validation part, then trained once more on it too.
+        refit: chosen on the validation part, then trained once more on it too; where there are several cycles, chosen
+            before the first of them, and trained for each on all that is earlier.
         against: the variant that the last one is compared with, by a paired bootstrap over sessions.
         metric: of that comparison.
         ks: where the metrics are cut.
@@ -38,7 +39,7 @@ ROWS: dict[str, Row] = {
     "diginetica_last_week": Row(
         recipe="diginetica",
         data="diginetica-weeks",
-        variants=("encoder", "counters", "blend"),
+        variants=("counters", "blend"),
         overrides=("protocol=last-week",),
         refit=True,
     ),
@@ -47,6 +48,7 @@ ROWS: dict[str, Row] = {
         data="serenade-sample/train.txt.gz",
         variants=("counters", "blend"),
         overrides=("protocol=rolling-days:7",),
+        refit=True,
         against="counters",
     ),
     "serenade": Row(recipe="serenade_sample", data="serenade-sample", variants=("encoder", "counters", "blend")),

@@ -10,7 +10,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,14 +23,15 @@ from tests.benchmarks.results import ROOT, machine, say
 from tests.public_data import data_home
 from training.checkpoint import checkpoints_of
 from training.data.dataset import read_test, read_training
-from training.data.protocol import Protocol, parse_protocol
+from training.data.protocol import parse_protocol
 from training.evaluation.case_ranks import CaseRanks, case_ranks, pool
 from training.evaluation.compare import compare_ranks
 from training.evaluation.protocols import make_task, rank_bundle
 from training.evaluation.terms import Terms
 from training.recipes import find_recipe, override
 from training.recipes.recipe import Recipe
-from training.train import train_bundle
+from training.refit import read_chosen
+from training.train import Trained, train_bundle
 
 BUILD = ROOT / "build" / "accuracy"
 TABLE = ROOT / "docs" / "accuracy.json"
@@ -38,24 +39,29 @@ TABLE = ROOT / "docs" / "accuracy.json"
 
 def measure(name: str, row: Row, seed: int) -> dict[str, Any]:
     """Train every variant of a row with one seed and return their figures; case ranks are left beside."""
-    recipe = override(find_recipe(row.recipe), row.overrides)
+    began, recipe = time.monotonic(), override(find_recipe(row.recipe), row.overrides)
     home = BUILD / name / f"seed-{seed}"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     protocol = parse_protocol(recipe.protocol)
     ranks: dict[Variant, list[CaseRanks]] = {variant: [] for variant in row.variants}
     figures: dict[Variant, list[dict[str, Any]]] = {variant: [] for variant in row.variants}
+    chosen: dict[Variant, Path] = {}
     for number, cycle in enumerate(protocol.cycles()):
-        folder = home / f"cycle-{number}"
-        for variant, bundle, seconds in _bundles(replace(recipe, protocol=str(cycle)), row, cycle, seed, folder):
-            found = _rank(bundle, row, cycle)
-            ranks[variant].append(found)
-            figures[variant].append({"bundle": bundle.id, "seconds": round(seconds), **bundle.manifest.metrics})
+        own, folder = replace(recipe, protocol=str(cycle)), home / f"cycle-{number}"
+        if not row.refit or not chosen:
+            chosen = _train(own, row, seed, folder)
+        bundles = _refit(own, row, seed, chosen, folder) if row.refit else chosen
+        for variant, out in bundles.items():
+            bundle = load_bundle(out)
+            ranks[variant].append(_rank(bundle, own, row))
+            figures[variant].append({"bundle": bundle.id, **bundle.manifest.metrics})
     pooled = {variant: pool(parts) for variant, parts in ranks.items()}
     for variant, found in pooled.items():
         found.write(home / f"{variant}.parquet")
     result: dict[str, Any] = {
         "seed": seed,
+        "minutes": round((time.monotonic() - began) / 60, 1),
         "cases": len(next(iter(pooled.values()))),
         "variants": {
             variant: {"test": summary(found.ranks, row.ks), "trainings": figures[variant]}
@@ -68,24 +74,44 @@ def measure(name: str, row: Row, seed: int) -> dict[str, Any]:
     return result
 
 
-def _bundles(
-    recipe: Recipe, row: Row, protocol: Protocol, seed: int, folder: Path
-) -> Sequence[tuple[Variant, Bundle, float]]:
+def _train(recipe: Recipe, row: Row, seed: int, folder: Path) -> dict[Variant, Path]:
     """Train once and write the bundle of each variant: what has an encoder goes on from the same checkpoint."""
-    training = read_training(data_home() / row.data, protocol, recipe.preparation)
-    found: list[tuple[Variant, Bundle, float]] = []
+    training = read_training(data_home() / row.data, parse_protocol(recipe.protocol), recipe.preparation)
     trained = folder / "trained"
     for variant in row.variants:
-        out, began = folder / variant, time.monotonic()
-        chosen = _variant(recipe, variant)
-        if chosen.model is not None and trained.exists():
+        out, own = folder / variant, _variant(recipe, variant)
+        again = own.model is not None and trained.exists()
+        if again:
             shutil.copytree(trained, checkpoints_of(out))
-        train_bundle(chosen, training, seed=seed, out=out, resume=chosen.model is not None and trained.exists())
-        if chosen.model is not None and not trained.exists():
+        _tell(variant, train_bundle, own, training, seed=seed, out=out, resume=again)
+        if own.model is not None and not again:
             shutil.copytree(checkpoints_of(out), trained)
-        found.append((variant, load_bundle(out), time.monotonic() - began))
-        say(f"  {variant} of {protocol}: {found[-1][2]:.0f} s, validation {_validation(found[-1][1])}")
+    return {variant: folder / variant for variant in row.variants}
+
+
+def _refit(recipe: Recipe, row: Row, seed: int, chosen: dict[Variant, Path], folder: Path) -> dict[Variant, Path]:
+    """Train each variant on all that is earlier than the test, with what was chosen (once, before the first test)."""
+    path, protocol = data_home() / row.data, parse_protocol(recipe.protocol)
+    training = read_training(path, protocol, recipe.preparation, refit=True)
+    found: dict[Variant, Path] = {}
+    for variant, bundle in chosen.items():
+        out, own = folder / f"{variant}-refitted", _variant(recipe, variant)
+        # A later cycle has another name than the one that was chosen on, and is the same recipe in all else.
+        choice = read_chosen(bundle, replace(own, protocol=load_bundle(bundle).manifest.recipe["protocol"]))
+        _tell(variant, train_bundle, own, training, seed=seed, out=out, refit=choice)
+        found[variant] = out
     return found
+
+
+def _tell(variant: Variant, train: Callable[..., Trained], recipe: Recipe, *arguments: Any, **named: Any) -> None:
+    """Train, and say how long it took and what validation said."""
+    began = time.monotonic()
+    bundle = train(recipe, *arguments, **named).bundle
+    shown = {
+        part: {name: round(value, 4) for name, value in figures.items() if name in ("hr@20", "mrr@20", "ndcg@20")}
+        for part, figures in bundle.manifest.metrics.items()
+    }
+    say(f"  {variant} of {recipe.protocol}: {time.monotonic() - began:.0f} s, {json.dumps(shown)}")
 
 
 def _variant(recipe: Recipe, variant: Variant) -> Recipe:
@@ -94,22 +120,14 @@ def _variant(recipe: Recipe, variant: Variant) -> Recipe:
     return replace(recipe, model=None) if variant == "counters" else recipe
 
 
-def _rank(bundle: Bundle, row: Row, protocol: Protocol) -> CaseRanks:
+def _rank(bundle: Bundle, recipe: Recipe, row: Row) -> CaseRanks:
     """Rank the test cases by the lists that a worker would show."""
-    path, recipe = data_home() / row.data, override(find_recipe(row.recipe), row.overrides)
-    training = read_training(path, protocol, recipe.preparation)
+    path, protocol = data_home() / row.data, parse_protocol(recipe.protocol)
+    training = read_training(path, protocol, recipe.preparation, refit=row.refit)
     held_out = read_test(path, protocol, recipe.preparation)
     terms = Terms(protocol=protocol, exclude=recipe.exclude, ks=row.ks)
     task = make_task(held_out, training, bundle, terms)
     return case_ranks(task.held_out, task.cases, rank_bundle(bundle, task, terms).ranks)
-
-
-def _validation(bundle: Bundle) -> str:
-    shown = {
-        part: {name: round(value, 4) for name, value in figures.items() if name.startswith(("hr@", "mrr@", "ndcg@"))}
-        for part, figures in bundle.manifest.metrics.items()
-    }
-    return json.dumps(shown)
 
 
 def sha256_of(path: Path) -> str:
