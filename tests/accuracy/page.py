@@ -74,8 +74,8 @@ def _below(name: str, row: dict[str, Any]) -> str:
     text = (
         f"`{name}`: recipe `{row['recipe']}`{_set(row)}, protocol `{row['protocol']}`, excluded: {row['exclude']}, "
         f"{seeds[0]['cases']:,} cases, seeds {', '.join(str(seed['seed']) for seed in seeds)}; "
-        f"{max(seed['minutes'] for seed in seeds):.0f} minutes a seed; data sha256 `{row['data_sha256'][:16]}`, {row['date']}, code "
-        f"{row['machine']['commit']}, bundles {', '.join(_bundles(row))}; `{row['command']}`."
+        f"{max(seed['minutes'] for seed in seeds):.0f} minutes a seed; data sha256 `{row['data_sha256'][:16]}`, "
+        f"{row['date']}, code {row['machine']['commit']}, bundles {', '.join(_bundles(row))}; `{row['command']}`."
     )
     for seed in seeds:
         if "difference" in seed:
