@@ -4,7 +4,8 @@ It goes around index and encoder runtime to be quick. An evaluation of a bundle 
 (`nextclick evaluate`), and a test holds the two against each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +38,8 @@ class EncoderScorer:
         self._window = window
         self._popularity = popularity
         self.item_count = len(popularity) - 1
-        self._items = torch.zeros(0)
-        self._items_of: tuple[int, ...] = ()
+        self._at_rest = False
+        self._items: torch.Tensor | None = None
 
     def scores(self, contexts: Sequence[Context]) -> Floats:
         """Return inner products with all items, `[B, N + 1]`."""
@@ -55,12 +56,23 @@ class EncoderScorer:
         scores[[not window.events.rows.any() for window in asked]] = self._popularity
         return scores
 
+    @contextmanager
+    def weights_at_rest(self) -> Iterator[None]:
+        """Make the item vectors once, as the weights do not change in here: for a million items that takes time.
+
+        The caller says so, as torch does not: its fused optimisers leave the tensors' version counters alone.
+        """
+        self._at_rest = True
+        try:
+            yield
+        finally:
+            self._at_rest, self._items = False, None
+
     def _item_vectors(self) -> torch.Tensor:
-        """Return the item vectors, made once while the tables stay as they are: for a million items it takes time."""
-        versions = tuple(parameter._version for parameter in self._encoder.items.parameters())
-        if versions != self._items_of:
-            self._items, self._items_of = self._encoder.item_vectors(), versions
-        return self._items
+        items = self._encoder.item_vectors() if self._items is None else self._items
+        if self._at_rest:
+            self._items = items
+        return items
 
     def _window_of(self, context: Context) -> Asked:
         start = (window_start if self._encoder.form == "step" else last_events)(len(context.events), self._window)
@@ -69,4 +81,5 @@ class EncoderScorer:
 
 def validation_figures(scorer: EncoderScorer, cases: Cases, *, exclude: Exclude, k: int) -> dict[str, float]:
     """Return the figures of `serving.ranks.summary` at k over the cases."""
-    return summary(evaluate_dense(scorer, cases, scorer.item_count, exclude=exclude).ranks, k)
+    with scorer.weights_at_rest():
+        return summary(evaluate_dense(scorer, cases, scorer.item_count, exclude=exclude).ranks, k)

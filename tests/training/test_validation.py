@@ -1,9 +1,13 @@
+from typing import Literal
+
 import numpy as np
+import pytest
 import torch
 
 from tests.training.conftest import as_events
 from training.evaluation.cases import Cases, Context
 from training.models import GRUConfig, build_encoder
+from training.optimizer import OptimizerConfig, make_optimizer
 from training.validation import EncoderScorer, validation_figures
 
 POPULARITY = np.array([0, 5, 1, 3, 2, 4], dtype=np.float32)
@@ -46,6 +50,24 @@ def test_scoring_leaves_the_encoder_in_training_mode_and_uses_no_dropout() -> No
     first, second = (scorer.scores(_contexts([[1, 2]])) for _ in range(2))
     assert np.array_equal(first, second)
     assert scorer._encoder.training
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_figures_follow_every_step_of_an_optimizer(kind: Literal["adam", "sgd"]) -> None:
+    scorer = _scorer()
+    optimizer = make_optimizer(OptimizerConfig(kind=kind, learning_rate=0.5), scorer._encoder, looks_up=False)
+    contexts = _contexts([[1, 2], [4]])
+    cases = Cases(as_events([[1, 2], [4, 3]]), np.array([0, 1]), np.array([1, 1]), np.array([1, 1]))
+    for _ in range(3):
+        before = scorer.scores(contexts)
+        validation_figures(scorer, cases, exclude="none", k=2)
+        optimizer.zero_grad()
+        scorer._encoder.item_vectors().sum().backward()
+        optimizer.step(0.5)
+        with scorer.weights_at_rest():
+            after = scorer.scores(contexts)
+        assert not np.allclose(before, after)
+        assert np.array_equal(after, EncoderScorer(scorer._encoder, 4, POPULARITY).scores(contexts))
 
 
 def test_figures_are_those_of_the_scores() -> None:
