@@ -14,9 +14,11 @@ is read again, so one id could have two lists.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from serving.control import Control
 from serving.encoders import Reading
@@ -31,6 +33,9 @@ from serving.events import (
 )
 from serving.recommender import RankedList, Recommender
 from serving.session import Moment, SessionState, as_line
+
+if TYPE_CHECKING:
+    from serving.bundle import Bundle
 
 
 class Sourced(msgspec.Struct, frozen=True, gc=False):
@@ -140,16 +145,35 @@ def process(
     """
     fold = _Fold(recommender, mode)
     fold.take(states, clicks)
-    began = clock()
-    vectors, known = recommender.bundle.encoder.encode(fold.readings, recommender.bundle.catalogue.rows_of)
-    encoded = clock()
     asked = [turn for turn in fold.turns if turn.answered]
-    if len(asked) < len(fold.turns):
-        vectors, known = vectors[[turn.at for turn in asked]], [known[turn.at] for turn in asked]
+    began = clock()
+    vectors, known = _encoded(recommender.bundle, fold, asked, mode)
+    encoded = clock()
     lists = recommender.fall_back(asked) if mode.shed else recommender.recommend(asked, vectors, known)
     seconds = {"encode": encoded - began, "search": clock() - encoded}
     fold.show(lists, control)
     return fold.finish(seconds)
+
+
+def _encoded(
+    bundle: "Bundle", fold: "_Fold", asked: Sequence["_Turn"], mode: Mode
+) -> tuple[npt.NDArray[np.float32], Sequence[bool]]:
+    """Return the session vectors of the turns that are asked, and which exist.
+
+    An encoder that carries its state steps through every click; any other reads only what is looked at.
+    """
+    rows_of = bundle.catalogue.rows_of
+    if bundle.encoder.carries:
+        vectors, known = bundle.encoder.encode(fold.readings, rows_of)
+        if len(asked) == len(fold.turns):
+            return vectors, known
+        return vectors[[turn.at for turn in asked]], [known[turn.at] for turn in asked]
+    for reading in fold.readings:
+        reading.carried = []
+    looked_at = () if mode.shed else asked
+    for at, turn in enumerate(looked_at):
+        turn.at = at
+    return bundle.encoder.encode([Reading([turn], []) for turn in looked_at], rows_of)
 
 
 class _Fold:

@@ -162,7 +162,7 @@ class Asked(NamedTuple):
 def pad(asked: Sequence[Asked], time_of: TimeOf = "none") -> Sessions:
     """Return windows without their unknown items, padded to the longest; an empty one has length 1 and means nothing.
 
-    A silence is one between two events of the session, whether their items are known or not, as in serving.
+    A silence is one between two events on known items, as in serving.
     """
     known = [window.events.rows > 0 for window in asked]
     counts = np.array([np.count_nonzero(mask) for mask in known], dtype=np.int64)
@@ -170,8 +170,8 @@ def pad(asked: Sequence[Asked], time_of: TimeOf = "none") -> Sessions:
     items, types, quiet, times, moments = (np.zeros(shape, dtype=np.int64) for _ in range(5))
     for i, ((events, at_ms), mask, count) in enumerate(zip(asked, known, counts, strict=True)):
         items[i, :count], types[i, :count] = events.rows[mask], events.types[mask]
-        quiet[i, :count] = silences(events.times)[mask]
         when = times[i, :count] = events.times[mask]
+        quiet[i, :count] = silences(when)
         moments[i, :count] = when if time_of == "last" else [*when, at_ms][1:]
     return Sessions(
         items=torch.from_numpy(items),

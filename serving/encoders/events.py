@@ -98,15 +98,23 @@ class EventTables:
             vectors = vectors + self._silences[silences]
         return vectors
 
-    def newest(self, moment: Moment, start: int) -> Event:
-        """Return the moment's newest event, in a window that starts at event `start` of the session."""
+    def newest(self, moment: Moment, start: int, rows_of: RowsOf) -> Event:
+        """Return the moment's newest event, on a known item, in a window that starts at event `start` of the session.
+
+        Its silence reaches back to the last event on a known item: of others an encoder knows nothing, in training
+        neither.
+        """
         if self._items_only:
             return moment.row, 0, 0
         number = self._numbers.get(moment.last_types(1)[0], 0)
-        if moment.count - 1 <= start:
-            return moment.row, number, 0
-        before_ms, now_ms = moment.last_times(2)
-        return moment.row, number, silence(before_ms, now_ms)
+        count = moment.count - start
+        for looked_at in (2, count):  # nearly always the event right before it is one
+            rows = rows_of(moment.last(min(looked_at, count)))[:-1]
+            known = [place for place, row in enumerate(rows) if row]
+            if known:
+                times = moment.last_times(len(rows) + 1)
+                return moment.row, number, silence(times[known[-1]], times[-1])
+        return moment.row, number, 0
 
     def known(self, moment: Moment, start: int, rows_of: RowsOf) -> list[Event]:
         """Return the events from event `start` of the session on whose items the catalogue knows, oldest first."""
@@ -114,6 +122,8 @@ class EventTables:
         if self._items_only:
             return [(row, 0, 0) for row in rows if row]
         count = moment.count - start
-        numbers = [self._numbers.get(event_type, 0) for event_type in moment.last_types(count)]
-        quiet = silences(np.array(moment.last_times(count), dtype=np.int64)).tolist()
-        return [event for event in zip(rows, numbers, quiet, strict=True) if event[0]]
+        known = np.array(rows, dtype=np.int64) > 0
+        types = [self._numbers.get(event_type, 0) for event_type in moment.last_types(count)]
+        quiet = silences(np.array(moment.last_times(count), dtype=np.int64)[known])
+        numbers = np.array(types, dtype=np.int64)[known]
+        return list(zip([row for row in rows if row], numbers.tolist(), quiet.tolist(), strict=True))

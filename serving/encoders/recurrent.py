@@ -9,6 +9,7 @@ same bits wherever ONNX Runtime computes a row of a batch like the row alone: te
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -47,6 +48,9 @@ class RecurrentEncoder:
         BundleError: the file is no network of that form.
 
     """
+
+    carries: ClassVar[bool] = True
+    """What a click leaves is needed for the next one, whether it is answered or not."""
 
     def __init__(
         self, onnx: bytes, tables: EventTables, *, state_size: int, dim: int, window: int, bundle: str
@@ -121,7 +125,7 @@ class RecurrentEncoder:
         for lane in lanes:
             if lane.start == start:
                 if moment.row:
-                    lane.pending = [self._tables.newest(moment, start)]
+                    lane.pending = [self._tables.newest(moment, start, rows_of)]
                     return lane
                 if lane.vector is not None:
                     return lane

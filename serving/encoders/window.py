@@ -11,7 +11,7 @@ over 12 places in another order than over 16. tests/serving/test_encoders.py che
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,9 @@ class WindowEncoder:
         BundleError: the file is no network of that form.
 
     """
+
+    carries: ClassVar[bool] = False
+    """Each vector is made from the session alone, so none is made that nobody asks for."""
 
     def __init__(self, onnx: bytes, tables: EventTables, *, dim: int, window: int, time_of: TimeOf) -> None:
         self._tables = tables

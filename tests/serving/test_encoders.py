@@ -55,16 +55,21 @@ def encode(bundle: Bundle, *readings: Reading) -> list[list[bytes | None]]:
 
 
 def read_by_hand(bundle: Bundle, window: Clicks) -> list[Event]:
-    """The definition of a window's events: types by their place in the manifest, silences by the table of bounds."""
+    """The definition of a window's events: types by their place in the manifest, silences by the table of bounds.
+
+    A silence lies between two events on known items.
+    """
     types = ["", *bundle.manifest.session_encoder.event_types]
     bounds = [0.0, *(float(bound) for bound in SILENCES_S)]
-    found = []
-    for place, (item, kind, gap_s) in enumerate(window):
+    found: list[Event] = []
+    passed_s = 0
+    for item, kind, gap_s in window:
         row = bundle.catalogue.row(f"i{item}")
         number = types.index(kind) if kind in types else 0
-        quiet = 0 if place == 0 else max(1, bisect_right(bounds, gap_s))
+        passed_s += gap_s
         if row:
-            found.append((row, number, quiet))
+            found.append((row, number, max(1, bisect_right(bounds, passed_s)) if found else 0))
+            passed_s = 0
     return found
 
 

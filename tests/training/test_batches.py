@@ -107,11 +107,11 @@ def test_a_windows_first_event_has_no_silence_before_it_wherever_the_window_begi
     assert sessions.silences.tolist() == [[0, MINUTE, MINUTE, HOUR], [0, HOUR, MINUTE, 0]]
 
 
-def test_unknown_items_are_not_read_but_end_a_silence() -> None:
-    session = _timed([1, 0, 2], [0, 3600, 3660])
+def test_unknown_items_are_not_read_and_end_no_silence() -> None:
+    session = _timed([1, 0, 2], [0, 60, 3660])
     sessions = pad([Asked(session)])
     assert sessions.items.tolist() == [[1, 2]]
-    assert sessions.silences.tolist() == [[0, MINUTE]]
+    assert sessions.silences.tolist() == [[0, HOUR]]
 
 
 def test_ages_are_counted_at_the_newest_event_or_at_the_one_to_be_predicted() -> None:

@@ -24,6 +24,8 @@ CARRIED = bytes(np.random.default_rng(0).standard_normal(64, np.float32).tobytes
 class NullEncoder:
     """Gives every session the same vector."""
 
+    carries = True
+
     def __init__(self, bundle: str, dim: int) -> None:
         self._bundle = bundle
         self._vector = np.zeros(dim, np.float32)
