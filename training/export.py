@@ -17,12 +17,15 @@ from serving.encoders.events import Event, silences
 from training.batches import Asked, pad
 from training.data.sequences import Events, Rows
 from training.errors import TrainingError
+from training.evaluation.dense import top_rows
 from training.models import SessionEncoder
 
 # The newest that every onnxruntime from 1.18 on runs.
 OPSET = 20
 TOLERANCE = 1e-5
 TOP = 20
+# Scores that are compared at once: 32 MB for each of the two.
+_SCORES = 8_000_000
 
 Floats = npt.NDArray[np.float32]
 
@@ -87,22 +90,28 @@ def check_parity(encoder: SessionEncoder, exported: bytes, sessions: Sequence[Ev
     # The query's own time, where the encoder asks for it: a minute later.
     asked = [Asked(cut, int(cut.times[-1]) + 60_000) for cut in (session.before(window) for session in sessions)]
     with torch.inference_mode():
-        items = encoder.item_vectors().numpy()
-        whole = _whole(encoder, asked) @ items.T
-    served = _served(encoder, exported, asked, window) @ items.T
-    limit = TOLERANCE if encoder.items.unit_norm else TOLERANCE * max(1.0, float(np.abs(whole).max()))
-    difference = float(np.abs(whole - served).max())
+        items = encoder.item_vectors().cpu().numpy()
+        whole, served = _whole(encoder, asked), _served(encoder, exported, asked, window)
+    difference, largest, other_lists = 0.0, 1.0, 0
+    size = max(1, _SCORES // len(items))
+    for begin in range(0, len(asked), size):
+        ours, theirs = (vectors[begin : begin + size] @ items.T for vectors in (whole, served))
+        # NaN is a difference too, and not below anything.
+        difference = float(np.maximum(difference, np.abs(ours - theirs).max()))
+        largest = max(largest, float(np.abs(ours).max()))
+        other_lists += int((_top(ours) != _top(theirs)).any(axis=1).sum())
+    limit = TOLERANCE * (1.0 if encoder.items.unit_norm else largest)
     if not difference <= limit:
         raise TrainingError(
             f"the exported {encoder.kind} gives scores up to {difference:.2g} away from the trained one's, at most "
             f"{limit:.2g} is rounding: the versions of torch and onnxruntime do not fit together"
         )
-    return Parity(difference, int((_top(whole) != _top(served)).any(axis=1).sum()))
+    return Parity(difference, other_lists)
 
 
 def _top(scores: Floats) -> Rows:
     """Return the rows of the highest scores, `[n, 20]`; of equal ones the lower row first."""
-    return 1 + np.argsort(-scores[:, 1:], axis=1, kind="stable")[:, :TOP]
+    return top_rows(np.where(np.arange(scores.shape[1]) == 0, -np.inf, scores), min(TOP, scores.shape[1] - 1))
 
 
 def _whole(encoder: SessionEncoder, asked: Sequence[Asked]) -> Floats:
