@@ -88,7 +88,7 @@ class Metrics:
         self.session_bytes = gauge("session_table_bytes", "Bytes of the states in the table, without overhead.")
         self.recovery = gauge("recovery_seconds", "How long the last recovery of the session table took.")
         self.recovered = counter("recovered_records_total", "Changelog records read to recover the session table.")
-        self.bundle = gauge("bundle_info", "1 for the bundle that serves.", ["bundle", "encoder", "recipe"], "serving")
+        self.bundle = gauge("bundle_info", "1 for the bundle that serves.", ["bundle", "sides", "recipe"], "serving")
         self.encode = histogram("encode_seconds", "Session vectors of a batch.", STAGE_BUCKETS_S, room="serving")
         self.search = histogram("search_seconds", "Index and lists of a batch.", STAGE_BUCKETS_S, room="serving")
         self.evaluated = counter(

@@ -36,7 +36,7 @@ def page(table: dict[str, Any]) -> str:
 def _section(section: Section, table: dict[str, Any]) -> str:
     measured = [(name, table[name]) for name in section.rows if name in table]
     metrics = section.metrics
-    head = ["", *(_title(metric) for metric in metrics), "validation " + _title(metrics[-1]), "from"]
+    head = ["", *(_title(metric) for metric in metrics), f"validation {_title(_validated_by(metrics))}", "row"]
     lines = [f"## {section.title}", "", section.about, "", _line(head), "|---|" + "---:|" * (len(metrics) + 1) + "---|"]
     for other in section.published:
         lines.append(
@@ -53,14 +53,19 @@ def _ours(name: str, row: dict[str, Any], metrics: tuple[str, ...]) -> list[list
         seeds = [seed["variants"][variant] for seed in row["seeds"]]
         shown = [_spread([seed["test"][metric] for seed in seeds]) for metric in metrics]
         found.append(
-            [f"**{row['recipe']}, {NAMES[variant]}**", *shown, _spread(_validated(seeds, metrics[-1])), f"`{name}`"]
+            [
+                f"**{row['recipe']['name']}, {NAMES[variant]}**",
+                *shown,
+                _spread(_validated(seeds, metrics[-1])),
+                f"`{name}`",
+            ]
         )
     return found
 
 
 def _validated(seeds: list[dict[str, Any]], metric: str) -> list[float]:
     """Return what each seed's validation said of the metric, or of the same at 20, over all its trainings."""
-    wanted = f"{metric.partition('@')[0]}@20"
+    wanted = _validated_by((metric,))
     values = []
     for seed in seeds:
         trainings = [{**training.get("chosen_by", {}), **training} for training in seed["trainings"]]
@@ -69,13 +74,19 @@ def _validated(seeds: list[dict[str, Any]], metric: str) -> list[float]:
     return values
 
 
+def _validated_by(metrics: tuple[str, ...]) -> str:
+    """Return the figure of validation that stands beside the last of the metrics: trainings look at lists of 20."""
+    return f"{metrics[-1].partition('@')[0]}@20"
+
+
 def _below(name: str, row: dict[str, Any]) -> str:
     seeds = row["seeds"]
     text = (
-        f"`{name}`: recipe `{row['recipe']}`{_set(row)}, protocol `{row['protocol']}`, excluded: {row['exclude']}, "
+        f"`{name}`: recipe `{row['recipe']['name']}`{_set(row)}, protocol `{row['protocol']}`, excluded: "
+        f"{row['exclude']}, unknown items: {'dropped' if row['unknown_items'] == 'drop' else 'misses'}, "
         f"{seeds[0]['cases']:,} cases, seeds {', '.join(str(seed['seed']) for seed in seeds)}; "
         f"{max(seed['minutes'] for seed in seeds):.0f} minutes a seed; data sha256 `{row['data_sha256'][:16]}`, "
-        f"{row['date']}, code {row['machine']['commit']}, bundles {', '.join(_bundles(row))}; `{row['command']}`."
+        f"{seeds[-1]['date']}, code {row['commit']}, bundles {', '.join(_bundles(row))}; `make accuracy ROW={name}`."
     )
     for seed in seeds:
         if "difference" in seed:

@@ -1,12 +1,13 @@
 """Trains and measures one row from nothing: `python -m tests.accuracy.run ROW [--seeds 0 1 2]`.
 
-Each seed's figures are kept in `build/accuracy/ROW/` as soon as they are there, so a run that was cut off goes on with
-the next seed; `--again` throws them away first. When all seeds are done, the row takes its place in docs/accuracy.json.
+Each seed's figures are kept in `build/accuracy/ROW/` as soon as they are there, with all that they depend on, so that
+`--resume` can go on with the next seed. When all seeds are done, the row takes its place in docs/accuracy.json.
 """
 
 import argparse
 import hashlib
 import json
+import shlex
 import shutil
 import sys
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from serving.bundle import Bundle, load_bundle
@@ -28,6 +30,7 @@ from training.evaluation.case_ranks import CaseRanks, case_ranks, pool
 from training.evaluation.compare import compare_ranks
 from training.evaluation.protocols import make_task, rank_bundle
 from training.evaluation.terms import Terms
+from training.identity import difference
 from training.recipes import find_recipe, override
 from training.recipes.recipe import Recipe
 from training.refit import read_chosen
@@ -138,24 +141,43 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def enter(name: str, row: Row, results: Sequence[dict[str, Any]]) -> None:
-    """Put a row with all its seeds into the table."""
+def conditions(row: Row) -> dict[str, Any]:
+    """Return what a figure depends on beside the seed: recipe, data and code."""
     recipe = override(find_recipe(row.recipe), row.overrides)
-    table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
-    table[name] = {
-        "recipe": row.recipe,
+    protocol = next(iter(parse_protocol(recipe.protocol).cycles()))
+    counted = Terms(protocol=protocol, exclude=recipe.exclude, ks=row.ks).counted
+    return {
+        "recipe": recipe.parameters(),
         "overrides": list(row.overrides),
         "protocol": recipe.protocol,
-        "exclude": recipe.exclude,
+        "exclude": counted.exclude,
+        "unknown_items": counted.unknown,
+        "min_session_length": counted.min_session_length,
         "refit": row.refit,
         "data": row.data,
         "data_sha256": sha256_of(data_home() / row.data),
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": f"make accuracy ROW={name}",
-        "machine": {key: value for key, value in machine().items() if key in ("cpu", "cores", "python", "commit")},
-        "seeds": list(results),
+        "commit": machine()["commit"],
+    }
+
+
+def enter(name: str, results: Sequence[dict[str, Any]]) -> None:
+    """Put a row with all its seeds into the table: their figures, and of each the mean and half the range."""
+    table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    shown = {key: value for key, value in machine().items() if key in ("cpu", "cores", "python")}
+    variants = results[0]["variants"]
+    table[name] = {
+        **results[0]["conditions"],
+        "machine": shown,
+        "mean": {variant: _over(results, variant, fmean) for variant in variants},
+        "half_range": {variant: _over(results, variant, lambda v: (max(v) - min(v)) / 2) for variant in variants},
+        "seeds": [{key: value for key, value in result.items() if key != "conditions"} for result in results],
     }
     TABLE.write_text(json.dumps(dict(sorted(table.items())), indent=2) + "\n")
+
+
+def _over(results: Sequence[dict[str, Any]], variant: str, total: Callable[[list[float]], float]) -> dict[str, float]:
+    metrics = results[0]["variants"][variant]["test"]
+    return {metric: total([result["variants"][variant]["test"][metric] for result in results]) for metric in metrics}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -163,24 +185,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("row", choices=list(ROWS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--again", action="store_true", help="throw away what earlier runs have measured")
+    parser.add_argument("--resume", action="store_true", help="keep the seeds that an earlier run has measured")
     options = parser.parse_args(arguments)
     row, folder = ROWS[options.row], BUILD / options.row
     if not (data_home() / row.data).exists():
         print(f"{data_home() / row.data} is not there: name the data's folder in $NEXTCLICK_TEST_DATA", file=sys.stderr)
         return 2
-    if options.again:
+    if not options.resume:
         shutil.rmtree(folder, ignore_errors=True)
-    results = []
+    now, results = conditions(row), []
     for seed in options.seeds:
         kept = folder / f"seed-{seed}.json"
         if not kept.exists():
             say(f"{options.row}, seed {seed}")
-            result = measure(options.row, row, seed)
-            kept.write_text(json.dumps(result, indent=2) + "\n")
+            found = {**measure(options.row, row, seed), "date": datetime.now(UTC).date().isoformat()}
+            kept.write_text(json.dumps({**found, "command": shlex.join(sys.argv), "conditions": now}, indent=2) + "\n")
         results.append(json.loads(kept.read_text()))
+        if differs := difference(results[-1]["conditions"], {**now, "commit": results[-1]["conditions"]["commit"]}):
+            print(f"{kept} was measured otherwise: {differs}; measure the row anew, without --resume", file=sys.stderr)
+            return 2
         say(json.dumps({variant: found["test"] for variant, found in results[-1]["variants"].items()}))
-    enter(options.row, row, results)
+    enter(options.row, results)
     return 0
 
 

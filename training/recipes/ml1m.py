@@ -1,4 +1,16 @@
-"""MovieLens-1M, leave-one-out: users' whole histories."""
+"""MovieLens-1M, leave-one-out: gated attention over users' whole histories, blended with sequential rules.
+
+data      ml-1m.txt, the 5-core file (999,611 clicks, 6,040 users, 3,416 items); it is in order, without times
+protocol  leave-one-out (antklen's: the last click of a user is the test, the one before the validation, and neither is
+          learned from; no refit); what a user has seen is left out of the lists
+figures   being measured on three seeds (docs/accuracy.md). One seed of the same encoder and schedule, another dropout
+          mask and bfloat16 gradients of the softmax: HR@10 / NDCG@10 .320/.188, validation .336/.193
+          sequential rules alone: .299/.177
+time      33 minutes of one core, validation each fourth epoch
+seeds     0
+verified  2026-11-23, torch 2.15.0 on CPU
+command   nextclick train ml1m --data ml-1m/ml-1m.txt.gz --seed 0 --out bundles/ml1m
+"""
 
 from training.counters import SequentialRulesConfig
 from training.loop import LoopConfig
@@ -18,3 +30,16 @@ RECIPE = Recipe(
     window=200,
     exclude="seen",
 )
+
+SPACE = {
+    "optimizer.learning_rate": "5e-4..4e-3:log",
+    "model.dropout": "0.1..0.4",
+    "model.heads": "1|2|4",
+    "model.blocks": "2|3",
+    "loop.batch_targets": "1600|3200|6400",
+    "counters.0.steps": "5..30",
+    "counters.0.decay": "0.5..0.9",
+    "counters.0.followers": "100..500",
+    "counters.0.power": "0.3..1",
+    "counters.0.rarity": "0..0.3",
+}
