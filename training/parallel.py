@@ -5,7 +5,6 @@ the gradients of its own windows, and all follow the mean over the targets of th
 of one process, but for rounding and for dropout, whose numbers every process draws for itself.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,14 +122,13 @@ ALONE = Group()
 @contextmanager
 def started_by_torchrun() -> Iterator[Group]:
     """Join the processes that torchrun has started, and leave them at the end; a process alone is a group of one."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if not dist.is_torchelastic_launched():
         yield ALONE
         return
     # Gloo: works on CPUs, and with tensors of a GPU.
     dist.init_process_group("gloo", timeout=PATIENCE)
     try:
-        yield Group(dist.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")))
+        yield Group(dist.get_rank(), dist.get_world_size(), dist.get_node_local_rank())
     finally:
         dist.destroy_process_group()
 

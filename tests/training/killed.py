@@ -1,7 +1,7 @@
-"""A training that a test kills: `python killed.py DATA OUT [--resume]`, slow enough to be hit within an epoch."""
+"""A training that a test kills: `python killed.py DATA OUT` says each step, and waits for a line before the next."""
 
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 from training.data.dataset import read_training
@@ -23,16 +23,16 @@ RECIPE = Recipe(
 )
 
 
-def train(data: Path, out: Path, *, resume: bool = False, wait_s: float = 0.0) -> str:
+def train(data: Path, out: Path, *, resume: bool = False, report: Callable[[Report], None] = lambda _: None) -> str:
     """Train with a checkpoint after every step, and return the bundle's id."""
-
-    def report(report: Report) -> None:
-        print(report.number, flush=True)
-        time.sleep(wait_s)
-
     training = read_training(data, parse_protocol(RECIPE.protocol))
     return train_bundle(RECIPE, training, seed=1, out=out, resume=resume, checkpoint_minutes=0, report=report).bundle.id
 
 
+def _wait(report: Report) -> None:
+    print(report.number, flush=True)
+    sys.stdin.readline()
+
+
 if __name__ == "__main__":
-    train(Path(sys.argv[1]), Path(sys.argv[2]), wait_s=0.05)
+    train(Path(sys.argv[1]), Path(sys.argv[2]), report=_wait)

@@ -17,12 +17,14 @@ def test_a_killed_process_and_an_uninterrupted_one_end_in_the_same_bundle(tmp_pa
     data, out = tmp_path / "shop.jsonl", tmp_path / "bundle"
     write_log(generate(150, 100, 0), data)
     command = [sys.executable, "-m", "tests.training.killed", str(data), str(out)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
-        for line in process.stdout:
-            # Steps of an epoch are reported before their checkpoint: the third has two behind it.
-            if line == "1\n" and next(process.stdout) == "1\n" and next(process.stdout) == "1\n":
-                break
+        # Steps of an epoch are reported before their checkpoint: the third has two behind it.
+        for answer in ("\n", "\n", ""):
+            assert process.stdout.readline() == "1\n"
+            process.stdin.write(answer)
+            process.stdin.flush()
         process.kill()
         assert process.wait() == -9
     found = (checkpoints_of(out) / "checkpoint.json").read_text()

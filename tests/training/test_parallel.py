@@ -14,8 +14,17 @@ from training.batches import cut_windows, make_batch
 from training.parallel import Group
 
 
-def _torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two processes left what they learned."""
+    return tmp_path_factory.mktemp("together")
+
+
+@pytest.fixture(scope="module")
+def done(out: Path) -> subprocess.CompletedProcess[str]:
+    """Two processes that have trained every case together, after which one failed."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "-m", "tests.training.together", str(out)]
     return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
 
@@ -31,24 +40,22 @@ def test_every_target_of_a_batch_is_one_processs(size: int) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
-    done = _torchrun("-m", "tests.training.together", str(tmp_path), "all")
-    assert done.returncode == 0, done.stderr
+def test_two_processes_learn_what_one_learns(done: subprocess.CompletedProcess[str], out: Path) -> None:
+    assert len(list(out.glob("*.pt"))) == 2 * len(together.CASES) + 2, done.stderr
     for case in together.CASES:
         alone = together.trainer(case)
         alone.run()
-        first, second = (torch.load(tmp_path / f"{case}-{rank}.pt") for rank in range(2))
+        first, second = (torch.load(out / f"{case}-{rank}.pt", weights_only=True) for rank in range(2))
         for name, tensor in alone.encoder.state_dict().items():
             assert torch.equal(first[name], second[name])
             # Each step's gradient differs by rounding, which Adam may widen where a gradient is nearly 0.
             assert torch.allclose(tensor, first[name], atol=2e-4), (case, name)
     for rank in range(2):
-        whole, resumed = torch.load(tmp_path / f"resumed-{rank}.pt")
+        whole, resumed = torch.load(out / f"resumed-{rank}.pt", weights_only=True)
         assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 @pytest.mark.slow
-def test_an_error_in_one_process_ends_all(tmp_path: Path) -> None:
-    done = _torchrun("-m", "tests.training.together", str(tmp_path), "failing")
+def test_an_error_in_one_process_ends_all(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode != 0
     assert "one of us is lost" in done.stderr

@@ -1,4 +1,4 @@
-"""One of several processes that train together: `torchrun together.py OUT CASE`, CASE one of `CASES` or "failing"."""
+"""One of several processes that train together, and then see one of them fail: `torchrun together.py OUT`."""
 
 import sys
 from dataclasses import replace
@@ -51,11 +51,9 @@ class _Stopped(Exception):
     pass
 
 
-def main(out: Path, case: str) -> None:
-    """Train each case in full, and one in two parts; or fail in one of the processes."""
+def main(out: Path) -> None:
+    """Train each case in full, and one in two parts; then fail in one of the processes."""
     with started_by_torchrun() as group:
-        if case == "failing":
-            _fail(group)
         for name in CASES:
             made = trainer(name, group)
             made.run()
@@ -71,6 +69,7 @@ def main(out: Path, case: str) -> None:
         resumed.resume(load_checkpoint(out / "checkpoint", {}))
         resumed.run()
         torch.save((whole.encoder.state_dict(), resumed.encoder.state_dict()), out / f"resumed-{group.rank}.pt")
+        _fail(group)
 
 
 def _stop(report: Report) -> None:
@@ -87,4 +86,4 @@ def _fail(group: Group) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]))

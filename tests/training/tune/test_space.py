@@ -8,7 +8,7 @@ from serving.errors import WrongUse
 from tests.docs.blocks import ROOT
 from training.counters import PopularityConfig, SessionKnnConfig
 from training.models import GRUConfig
-from training.recipes import RECIPES, SPACES, Recipe, find_recipe, override
+from training.recipes import SPACES, Recipe, find_recipe, override
 from training.recipes.overrides import value_text
 from training.tune import build_space
 from training.tune.specs import parse_spec
