@@ -22,6 +22,10 @@ from training.models import SessionEncoder
 Floats = npt.NDArray[np.float32]
 
 
+# Pairs of events that an encoder may look at in one call: some hundred megabytes for two heads.
+_PAIRS = 8_000_000
+
+
 class EncoderScorer:
     """An encoder's dense scores for sessions, each read as a worker with this window reads it.
 
@@ -49,12 +53,23 @@ class EncoderScorer:
         try:
             with torch.inference_mode():
                 items = self._item_vectors()
-                vectors = self._encoder.session_vectors(pad(asked, self._encoder.time_of).to(items.device))
-                scores: Floats = (vectors @ items.T).cpu().numpy()
+                vectors = [self._vectors(asked[part], items.device) for part in self._portions(asked)]
+                scores: Floats = (torch.cat(vectors) @ items.T).cpu().numpy()
         finally:
             self._encoder.train(was_training)
         scores[[not window.events.rows.any() for window in asked]] = self._popularity
         return scores
+
+    def _vectors(self, asked: Sequence[Asked], device: torch.device) -> torch.Tensor:
+        return self._encoder.session_vectors(pad(asked, self._encoder.time_of).to(device))
+
+    @staticmethod
+    def _portions(asked: Sequence[Asked]) -> Iterator[slice]:
+        """Cut windows into portions whose attention, a number for each two events, fits into the memory at hand."""
+        longest = max([len(window.events) for window in asked], default=1)
+        size = max(1, _PAIRS // max(1, longest) ** 2)
+        for begin in range(0, len(asked), size):
+            yield slice(begin, begin + size)
 
     @contextmanager
     def weights_at_rest(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from serving.errors import WrongUse
+from training.batches import Sessions
 from training.checks import at_least
 from training.models.encoder import EncoderConfig, SessionEncoder
 from training.models.items import unit
@@ -61,6 +62,10 @@ class AttentionEncoder(SessionEncoder):
         for block in self.blocks:
             h_BLD = block(h_BLD, ages_BLL, None)
         return self.leave(h_BLD)
+
+    def session_vectors(self, sessions: Sessions) -> Tensor:
+        """Return the vector of each whole session, `[B, D]`: in the last block, one row for each."""
+        return self.last_vectors(self.read(sessions), sessions.lengths - 1, sessions.ages)
 
     def last_vectors(self, x_BLD: Tensor, last_B: Tensor, ages_BLL: Tensor | None) -> Tensor:
         """Return the session vector after event `last` of each session, `[B, D]`: of the last block, one row each."""
