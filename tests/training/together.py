@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.training.conftest import as_events
 from training.batches import cut_windows
 from training.checkpoint import load_checkpoint
+from training.data.sequences import Events
 from training.loop import LoopConfig, Report, Trainer
 from training.losses import Loss, LossConfig
 from training.models import AnyConfig, GRUConfig, SASRecConfig, build_encoder
@@ -32,7 +32,8 @@ def trainer(case: str, group: Group = ALONE, dropout: float = 0.0) -> Trainer:
     model, loss, optimizer = CASES[case]
     random = np.random.default_rng(0)
     starts = random.integers(0, ITEMS, 60)
-    sessions = as_events((start + np.arange(2 + start % 7)) % ITEMS + 1 for start in starts)
+    rows = [(start + np.arange(2 + start % 7)) % ITEMS + 1 for start in starts]
+    sessions = [Events(one, np.ones_like(one), 60_000 * np.arange(len(one))) for one in rows]
     counts = torch.from_numpy(np.bincount(np.concatenate([s.rows for s in sessions]), minlength=ITEMS + 1)).float()
     torch.manual_seed(0)
     return Trainer(
