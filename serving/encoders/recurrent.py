@@ -16,7 +16,7 @@ import numpy as np
 
 from serving.encoders.events import Event, EventTables, RowsOf, Vectors
 from serving.encoders.reading import Reading
-from serving.encoders.runtime import check_tensors, load_network
+from serving.encoders.runtime import check_tensors, floats, load_network
 from serving.session import Carried, Moment, window_start
 
 
@@ -60,13 +60,18 @@ class RecurrentEncoder:
         self._dim = dim
         self._window = window
         self._bundle = bundle
-        self._zeros = bytes(4 * state_size)
         self._session = load_network(onnx, "encoder.step.onnx")
         check_tensors(
             self._session,
             "encoder.step.onnx",
-            {"x": tables.width, "state": state_size, "state_out": state_size, "vector": dim},
+            {
+                "x": floats(2, tables.width),
+                "state": floats(2, state_size),
+                "state_out": floats(2, state_size),
+                "vector": floats(2, dim),
+            },
         )
+        self._zeros = bytes(4 * state_size)
 
     def step(self, events: Sequence[Event], states: Vectors) -> tuple[Vectors, Vectors]:
         """Step `[B]` events into states `[B, state_size]`; return the new states and the vectors `[B, dim]`."""

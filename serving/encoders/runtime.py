@@ -6,6 +6,7 @@ package; from 1.32 on Linux too). No other module imports it: tests/contracts/te
 
 import os
 from collections.abc import Mapping
+from typing import NamedTuple
 
 os.putenv("ORT_DISABLE_TELEMETRY", "1")
 
@@ -31,30 +32,52 @@ def load_network(onnx: bytes, name: str) -> onnxruntime.InferenceSession:
         raise BundleError(f"{name} cannot be loaded ({error}); export the bundle again") from error
 
 
-def check_tensors(
-    session: onnxruntime.InferenceSession, name: str, widths: Mapping[str, int], ranks: Mapping[str, int] | None = None
-) -> None:
-    """Check what a network takes and gives: its tensors' names and the widths of their last axes.
+class TensorForm(NamedTuple):
+    """What a network's tensor is: its elements' type as ONNX Runtime writes it, its axes, the width of the last one.
 
-    `ranks` are the numbers of axes, and the names of tensors that have no fixed width.
+    The width is None where it is not the same for every call.
+    """
+
+    type: str
+    axes: int
+    width: int | None = None
+
+    def __str__(self) -> str:
+        """Return it as errors show it."""
+        return f"{self.type} of {self.axes} axes" + ("" if self.width is None else f", {self.width} wide")
+
+
+def floats(axes: int, width: int) -> TensorForm:
+    """Return the form of a tensor of float32."""
+    return TensorForm("tensor(float)", axes, width)
+
+
+def integers(axes: int) -> TensorForm:
+    """Return the form of a tensor of int64, none of whose axes is known before a call."""
+    return TensorForm("tensor(int64)", axes)
+
+
+def check_tensors(session: onnxruntime.InferenceSession, name: str, wanted: Mapping[str, TensorForm]) -> None:
+    """Check what a network takes and gives: its tensors' names and forms.
 
     Raises:
         BundleError: the network, of a file that is called `name`, has other tensors.
 
     """
-    tensors = (*session.get_inputs(), *session.get_outputs())
-    expected_ranks = ranks or {}
-    found = {tensor.name: tensor.shape[-1] for tensor in tensors if tensor.name in widths}
-    if found != dict(widths) or {tensor.name for tensor in tensors} != {*widths, *expected_ranks}:
-        shown = {tensor.name: tensor.shape[-1] for tensor in tensors}
+    found = {tensor.name: _form(tensor) for tensor in (*session.get_inputs(), *session.get_outputs())}
+    if found.keys() != wanted.keys():
         raise BundleError(
-            f"{name} has the tensors (name: width) {shown}, the manifest says {dict(widths)}"
-            + (f" and {', '.join(sorted({*expected_ranks} - {*widths}))}" if {*expected_ranks} - {*widths} else "")
-            + "; export the bundle again"
+            f"{name} has the tensors {', '.join(sorted(found))}, expected {', '.join(sorted(wanted))}; "
+            "export the bundle again"
         )
-    for tensor in tensors:
-        if len(tensor.shape) != expected_ranks.get(tensor.name, len(tensor.shape)):
-            raise BundleError(
-                f"{name}: {tensor.name} has {len(tensor.shape)} axes, expected {expected_ranks[tensor.name]}; "
-                "export the bundle again"
-            )
+    for tensor, form in wanted.items():
+        # Of a width that differs from call to call, a network may know more or less.
+        other = found[tensor] if form.width is not None else found[tensor]._replace(width=None)
+        if other != form:
+            raise BundleError(f"{name}: {tensor} is {found[tensor]}, expected {form}; export the bundle again")
+
+
+def _form(tensor: onnxruntime.NodeArg) -> TensorForm:
+    """Return a tensor's form; axes of any length have names, or none, in place of a width."""
+    width = tensor.shape[-1] if tensor.shape else None
+    return TensorForm(tensor.type, len(tensor.shape), width if isinstance(width, int) else None)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from serving.encoders.events import Event, EventTables, Ints, RowsOf, Vectors, ages
 from serving.encoders.reading import Reading
-from serving.encoders.runtime import check_tensors, load_network
+from serving.encoders.runtime import check_tensors, floats, integers, load_network
 from serving.session import Moment, last_events
 
 TimeOf = Literal["none", "last", "query"]
@@ -67,9 +67,11 @@ class WindowEncoder:
         self._time_of = time_of
         self._lengths = [*(length for length in PADDED if length < window), window]
         self._session = load_network(onnx, "encoder.window.onnx")
-        timed = {"ages": 3} if time_of != "none" else {}
+        timed = {"ages": integers(3)} if time_of != "none" else {}
         check_tensors(
-            self._session, "encoder.window.onnx", {"x": tables.width, "vector": dim}, {"x": 3, "last": 1, **timed}
+            self._session,
+            "encoder.window.onnx",
+            {"x": floats(3, tables.width), "last": integers(1), **timed, "vector": floats(2, dim)},
         )
 
     def encode(

@@ -259,9 +259,9 @@ def tables(bundle: Bundle, width: int = 8) -> EventTables:
 
 
 def test_a_network_of_another_shape_is_refused_with_both_shapes(bundle: Bundle) -> None:
-    with pytest.raises(BundleError, match=r"'x': 8.*the manifest says.*'x': 4"):
+    with pytest.raises(BundleError, match=r"x is tensor\(float\) of 2 axes, 8 wide, expected .* 4 wide"):
         RecurrentEncoder(gru_step(8), tables(bundle, 4), state_size=8, dim=8, window=6, bundle="b")
-    with pytest.raises(BundleError, match=r"'x': 8.*the manifest says.*'x': 4"):
+    with pytest.raises(BundleError, match=r"x is tensor\(float\) of 3 axes, 8 wide, expected .* 4 wide"):
         WindowEncoder(attention_window(8), tables(bundle, 4), dim=8, window=6, time_of="none")
 
 
@@ -274,7 +274,7 @@ def test_a_network_of_the_other_form_is_refused(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("timed", [True, False])
 def test_a_network_that_looks_at_time_is_told_apart_from_one_that_does_not(bundle: Bundle, timed: bool) -> None:
-    with pytest.raises(BundleError, match=r"encoder\.window\.onnx has the tensors .*'last'"):
+    with pytest.raises(BundleError, match=r"encoder\.window\.onnx has the tensors .*last"):
         WindowEncoder(
             attention_window(8, timed=timed), tables(bundle), dim=8, window=6, time_of="none" if timed else "last"
         )
