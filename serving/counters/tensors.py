@@ -7,7 +7,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from serving.bounds import fault
 from serving.errors import BundleError
+from serving.settings import MAX_SESSION_LENGTH
 
 Tensor = npt.NDArray[Any]
 Tensors = Mapping[str, Tensor]
@@ -19,15 +21,22 @@ def read_parameters(kind: str, found: Mapping[str, Any], wanted: type[Parameters
     """Return a counter's parameters.
 
     Raises:
-        BundleError: some are missing, unknown, or of another type.
+        BundleError: some are missing, unknown, of another type, or out of range.
 
     """
     try:
-        return msgspec.convert(dict(found), wanted)
+        parameters = msgspec.convert(dict(found), wanted)
     except msgspec.ValidationError as error:
         raise BundleError(
-            f"the parameters of counter {kind} cannot be read ({error}); export the bundle again"
+            f"the parameters of counter {kind} cannot be read ({fault(error, found)}); export the bundle again"
         ) from error
+    # Counters make tables as long as their window.
+    window = found.get("window", 0)
+    refuse_unless(
+        window <= MAX_SESSION_LENGTH,
+        f"{kind}: window is {window}, and no session keeps more than {MAX_SESSION_LENGTH} events",
+    )
+    return parameters
 
 
 def read_tensors(kind: str, found: Tensors, wanted: Mapping[str, type[np.generic]]) -> list[Tensor]:
@@ -54,8 +63,12 @@ def check_lists(kind: str, begin: Tensor, values: Tensor, lists: int, limit: int
         BundleError: they are of another number, overlap, or hold other values.
 
     """
+    borders = begin.astype(np.int64)  # differences of int32 wrap around
     refuse_unless(
-        len(begin) == lists + 1 and begin[0] == 0 and begin[-1] == len(values) and bool((np.diff(begin) >= 0).all()),
+        len(borders) == lists + 1
+        and borders[0] == 0
+        and borders[-1] == len(values)
+        and bool((np.diff(borders) >= 0).all()),
         f"{kind}: {len(begin)} borders do not cut {len(values)} values into {lists} lists",
     )
     refuse_unless(bool(((values >= 0) & (values < limit)).all()), f"{kind}: values are not all from 0 to below {limit}")

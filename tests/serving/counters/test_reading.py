@@ -55,18 +55,38 @@ def test_hand_computed_votes() -> None:
     assert KNN.score(SESSIONS[1:2]).dense(ITEMS)[0].tolist() == pytest.approx(expected)
 
 
+def test_the_newest_item_of_the_session_that_voted_is_told() -> None:
+    rows = np.array([[1, 2, 3, 4]])
+    assert POPULARITY.score(SESSIONS[1:2]).voters_of(rows).tolist() == [[0, 0, 0, 0]]
+    # Both 1 and 2 are clicked, and 1 alone votes for 2 and 4.
+    assert RULES.score([np.array([1, 0, 2])]).voters_of(rows).tolist() == [[2, 1, 0, 1]]
+    # The older session has 2 and votes for 1 and 2, the newer one has 4 and votes for 4 and 1.
+    assert KNN.score([np.array([4, 0, 2])]).voters_of(rows).tolist() == [[2, 2, 0, 4]]
+
+
+def test_an_item_that_weighs_nothing_gets_no_vote() -> None:
+    tensors = {**KNN.tensors(), "item_weights": np.array([1, 0, 2, 1, 1], np.float32)}
+    votes = read_counter(KNN.kind, msgspec.to_builtins(KNN.parameters), tensors, ITEMS).score(SESSIONS)
+    assert (votes.scores > 0).all()
+    assert votes.begin.tolist() == [0, 2, 4, 4, 4]
+
+
 @pytest.mark.parametrize(
     ("counter", "name", "value"),
     [
         (POPULARITY, "rows", np.array([3, 1], np.int32)),
         (POPULARITY, "rows", np.array([1, 5], np.int32)),
         (POPULARITY, "rows", np.array([0, 1], np.int32)),
+        (POPULARITY, "rows", np.array([1, -(2**31)], np.int32)),
         (POPULARITY, "scores", np.array([0, 1], np.float32)),
         (POPULARITY, "scores", np.array([np.nan, 1], np.float32)),
         (POPULARITY, "scores", np.array([0.25, 0.75])),
         (RULES, "begin", np.array([0, 0, 2, 1, 3, 3], np.int32)),
         (RULES, "begin", np.array([0, 0, 2, 3, 3], np.int32)),
         (RULES, "begin", np.array([0, 0, 2, 3, 3, 4], np.int32)),
+        # Each is more than the one before it, but only as int32 count.
+        (RULES, "begin", np.array([0, 2**31 - 1, -(2**31), -1, 0, 3], np.int32)),
+        (KNN, "begin", np.array([0, -(2**31), 4], np.int32)),
         (RULES, "followers", np.array([2, 5, 1], np.int32)),
         (RULES, "followers", np.array([2, 0, 1], np.int32)),
         (RULES, "followers", np.array([[2, 4, 1]], np.int32)),
@@ -93,8 +113,17 @@ def test_tensors_that_cannot_be_are_refused(counter: Counter, name: str, value: 
 )
 def test_parameters_that_cannot_be_are_refused(change: dict[str, object]) -> None:
     parameters = {**msgspec.to_builtins(RULES.parameters), **change}
-    with pytest.raises(BundleError, match="parameters of counter item-rules"):
+    value = "" if "more" in change else f", found {next(iter(change.values()))!r} at"
+    with pytest.raises(BundleError, match=f"parameters of counter item-rules.*{value}"):
         read_counter("item-rules", parameters, RULES.tensors(), ITEMS)
+
+
+@pytest.mark.parametrize("counter", [RULES, KNN], ids=lambda counter: counter.kind)
+@pytest.mark.parametrize("window", [401, 10**13])
+def test_a_window_longer_than_a_session_is_refused_before_tables_of_it_are_made(counter: Counter, window: int) -> None:
+    parameters = {**msgspec.to_builtins(counter.parameters), "window": window}
+    with pytest.raises(BundleError, match=f"{counter.kind}: window is {window}, and no session keeps more than 400"):
+        read_counter(counter.kind, parameters, counter.tensors(), ITEMS)
 
 
 def test_places_are_wanted_where_they_are_used_only() -> None:
