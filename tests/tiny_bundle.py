@@ -5,16 +5,18 @@ their order, and on types, silences and ages where it reads them.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.bundle import BlendSpec, Bundle, BundleContents, EncoderSpec, write_bundle
+from serving.bundle import BlendSpec, Bundle, BundleContents, EncoderSpec, GoldenEvents, write_bundle
 from serving.counters import ItemRules, ItemRulesParameters, Popularity, PopularityParameters
 from serving.encoders import TimeOf
 from serving.encoders.events import AGES, SILENCES
@@ -155,7 +157,18 @@ def tiny_contents(
         index_factory=factory,
         recipe={"name": "tiny"},
         seed=seed,
-        golden_sessions=() if spec.needs else [ids[:3], ids[3:12], ["nowhere"]],
+        golden_sessions=() if spec.needs else [golden(items) for items in (ids[:3], ids[3:12], ["nowhere"])],
+    )
+
+
+def golden(items: Sequence[str]) -> GoldenEvents:
+    """Return a session on these items: views and buys by turns, after silences from half a second to a week."""
+    silences_s = (0.5, 8000, 100_000, 40, 700, 600_000)
+    steps_ms = [int(1000 * silences_s[place % len(silences_s)]) for place in range(len(items))]
+    return GoldenEvents(
+        items=list(items),
+        types=["view" if place % 2 else "buy" for place in range(len(items))],
+        times=(1_780_000_000_000 + np.cumsum(steps_ms)).tolist(),
     )
 
 
@@ -180,3 +193,18 @@ def tiny_blend_contents(contents: BundleContents | None = None, *, encoder: bool
 def write_tiny_bundle(directory: Path, **parameters: object) -> Bundle:
     """Write `tiny_contents(**parameters)` into the directory."""
     return write_bundle(directory, tiny_contents(**parameters))  # type: ignore[arg-type]
+
+
+def edit_manifest(directory: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change what a bundle's manifest says."""
+    path = directory / "manifest.json"
+    manifest = json.loads(path.read_bytes())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def reseal(directory: Path, name: str, raw: bytes) -> None:
+    """Replace a file and make the manifest vouch for it, as a careless script would."""
+    (directory / name).write_bytes(raw)
+    seal = {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    edit_manifest(directory, lambda manifest: manifest["files"].update({name: seal}))

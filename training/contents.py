@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from serving.bundle import BlendSpec, BundleContents, EncoderSpec
+from serving.bundle import BlendSpec, BundleContents, EncoderSpec, GoldenEvents
 from serving.bundle.parts import load_encoder
 from serving.counters import Counter
 from serving.index import Index
@@ -128,11 +128,21 @@ def bundle_contents(
         code_revision=code_revision(),
         data=described,
         metrics=metrics,
-        golden_sessions=[
-            [ids[row] for row in session.rows.tolist()]
-            for session in (data.spread(GOLDEN_SESSIONS) if servable else ())
-        ],
+        golden_sessions=golden_events(data) if servable else (),
     )
+
+
+def golden_events(data: Prepared) -> list[GoldenEvents]:
+    """Return the training sessions that the bundle is proved by, with the types and times of their events."""
+    ids, types = data.catalogue.item_ids, data.event_types
+    return [
+        GoldenEvents(
+            items=[ids[row] for row in session.rows.tolist()],
+            types=[types[number - 1] for number in session.types.tolist()],
+            times=session.times.tolist(),
+        )
+        for session in data.varied(GOLDEN_SESSIONS)
+    ]
 
 
 def _blend_spec(weights: Weights, candidates: int) -> BlendSpec:

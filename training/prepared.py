@@ -45,6 +45,17 @@ class Prepared:
         every = max(1, len(usable) // count)
         return [max(usable, key=len), *usable[::every]][:count]
 
+    def varied(self, count: int) -> list[Events]:
+        """Return what `spread` does, whose last make room for the shortest sessions with types that the others lack."""
+        chosen = self.spread(count)
+        kept = max(1, len(chosen) - len(self.event_types))
+        for number in range(1, len(self.event_types) + 1):
+            if not any((session.types == number).any() for session in chosen[:kept]):
+                having = (session for session in self.sessions if (session.types == number).any())
+                chosen.insert(kept, min(having, key=len))
+                kept += 1
+        return chosen[:count]
+
 
 def prepare_training(training: Training, before: Catalogue | None = None) -> Prepared:
     """Give the items and event types of training clicks their numbers, and put both parts into these.

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -13,10 +14,23 @@ from serving.bundle.manifest import BlendSpec, EncoderSpec, Manifest
 from serving.catalogue import Catalogue
 from serving.counters import Counter
 from serving.encoders import Encoder
+from serving.events import MAX_TIMESTAMP_MS
 from serving.index import Index
 from serving.retrieval import NoEncoder, Retrieval
 
 Vectors = npt.NDArray[np.float32]
+
+
+class GoldenEvents(msgspec.Struct, frozen=True, kw_only=True):
+    """A session, oldest event first: item ids, event types, and times in milliseconds."""
+
+    items: Annotated[list[str], msgspec.Meta(min_length=1)]
+    types: list[str]
+    times: list[Annotated[int, msgspec.Meta(ge=-MAX_TIMESTAMP_MS, le=MAX_TIMESTAMP_MS)]]
+
+    def __post_init__(self) -> None:
+        if not len(self.items) == len(self.types) == len(self.times):
+            raise ValueError(f"a session of {len(self.items)} items, {len(self.types)} types, {len(self.times)} times")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +65,9 @@ class BundleContents:
     code_revision: str = "unknown"
     data: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
-    golden_sessions: Sequence[Sequence[str]] = ()
-    """Sessions (item ids, oldest first) whose lists the bundle stores and every loading worker checks; none for a
-    bundle that no worker can serve."""
+    golden_sessions: Sequence[GoldenEvents] = ()
+    """Sessions whose lists the bundle stores and every loading worker checks: one at least, but none for a bundle that
+    no worker can serve."""
 
 
 @dataclass(frozen=True, kw_only=True)

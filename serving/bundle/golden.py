@@ -1,13 +1,13 @@
 """Golden sessions: a few real sessions and the lists that the bundle gave when it was made.
 
 A bundle that does not give them any more was built for another runtime, or something in it does not fit together.
+They are played with the types and times of their events, for encoders that read types, silences or ages.
 """
 
+import math
 from collections.abc import Sequence
 
-import msgspec
-
-from serving.bundle.contents import Bundle
+from serving.bundle.contents import Bundle, GoldenEvents
 from serving.control import Control
 from serving.errors import BundleError
 from serving.events import Click
@@ -20,47 +20,63 @@ GOLDEN = "golden.json"
 TOLERANCE = 1e-4
 
 
-class GoldenSession(msgspec.Struct, frozen=True):
-    """A session, and the list after its last click, made with the default settings."""
+class GoldenSession(GoldenEvents, frozen=True, kw_only=True):
+    """A session, and the list after its last event, made with the default settings, and no gap that ends it."""
 
-    session: list[str]
     source: str
     item_ids: list[str]
     scores: list[float]
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.item_ids) != len(self.scores):
+            raise ValueError(f"a list of {len(self.item_ids)} items, {len(self.scores)} scores")
 
-def golden_lists(bundle: Bundle, sessions: Sequence[Sequence[str]]) -> list[GoldenSession]:
+
+def golden_lists(bundle: Bundle, sessions: Sequence[GoldenEvents]) -> list[GoldenSession]:
     """Return the sessions with the lists that the bundle gives now."""
     if not sessions:
         return []
-    settings = ServingSettings(session_length=max(100, bundle.window))
+    settings = ServingSettings(session_length=max(100, bundle.window), session_gap_s=math.inf)
     recommender = Recommender(bundle, settings)
     golden = []
-    for i, session in enumerate(sessions):
-        clicks = [
-            Sourced(Click(event_id=str(n), session_id=str(i), item_id=item_id, timestamp_ms=n), n, n)
-            for n, item_id in enumerate(session)
-        ]
-        served = process({}, clicks, recommender, Control()).lists[-1].recommendation
+    for session in sessions:
+        served = process({}, _clicks(session), recommender, Control()).lists[-1].recommendation
         golden.append(
             GoldenSession(
-                list(session),
-                served.source,
-                [item.item_id for item in served.items],
-                [item.score for item in served.items],
+                items=session.items,
+                types=session.types,
+                times=session.times,
+                source=served.source,
+                item_ids=[item.item_id for item in served.items],
+                scores=[item.score for item in served.items],
             )
         )
     return golden
+
+
+def _clicks(session: GoldenEvents) -> list[Sourced]:
+    events = zip(session.items, session.types, session.times, strict=True)
+    return [
+        Sourced(Click(event_id=str(n), session_id="golden", item_id=item, timestamp_ms=at, event_type=kind), n, at)
+        for n, (item, kind, at) in enumerate(events)
+    ]
 
 
 def check_golden(bundle: Bundle, expected: Sequence[GoldenSession]) -> None:
     """Compare the lists that the bundle gives now with those that it stores.
 
     Raises:
-        BundleError: a list differs by more than another CPU's rounding.
+        BundleError: a list differs by more than another CPU's rounding, or there are none to compare.
 
     """
-    found = golden_lists(bundle, [golden.session for golden in expected])
+    needs = bundle.manifest.needs
+    if bool(needs) == bool(expected):
+        wanted = f"none, for a bundle that needs {', '.join(needs)}" if needs else "one or more, to prove its parts by"
+        raise BundleError(
+            f"{bundle.directory / GOLDEN} holds {len(expected)} golden sessions, expected {wanted}: train it again"
+        )
+    found = golden_lists(bundle, expected)
     for number, (want, got) in enumerate(zip(expected, found, strict=True)):
         if not _agree(want, got):
             raise BundleError(

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from serving.bounds import Count, Finite, Positive, Size, Window, fault
 from serving.encoders import TimeOf
 from serving.errors import BundleError
 
@@ -27,14 +28,21 @@ class EncoderSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     kind: str
     form: Literal["step", "window"]
-    input_dim: int
-    dim: int
-    state_size: int
-    window: int
-    scale: float = 1.0
+    input_dim: Count
+    dim: Count
+    state_size: Size
+    window: Window
+    scale: Positive = 1.0
     event_types: list[str] = msgspec.field(default_factory=list)
     silences: bool = False
     time_of: TimeOf = "none"
+
+    def __post_init__(self) -> None:
+        if self.form == "step" and (self.window < 2 or self.state_size < 1):
+            raise ValueError(
+                f"window {self.window} and state_size {self.state_size}: an encoder in its step form reads 2 events or "
+                "more and carries a state of 1 number or more"
+            )
 
     @property
     def file(self) -> str:
@@ -60,10 +68,10 @@ class BlendSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     `candidates` is the number of best items of each side that are compared.
     """
 
-    encoder: float
-    counters: list[float]
-    floors: list[float]
-    candidates: int
+    encoder: Finite
+    counters: list[Finite]
+    floors: list[Positive]
+    candidates: Count
 
 
 class IndexSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,7 +102,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     index: IndexSpec | None
     counters: list[CounterSpec]
     blend: BlendSpec | None
-    item_count: int
+    item_count: Count
     recipe: dict[str, Any]
     seed: int
     code_revision: str
@@ -133,8 +141,9 @@ def decode_manifest(raw: bytes, where: str) -> Manifest:
 
     """
     try:
-        found = msgspec.json.decode(raw, type=_Format).format
-    except msgspec.MsgspecError as error:
+        document = msgspec.json.decode(raw)
+        found = msgspec.convert(document, _Format).format
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(
             f"{where} is no manifest of a bundle ({error}); name a directory made by `nextclick train`"
         ) from error
@@ -144,9 +153,11 @@ def decode_manifest(raw: bytes, where: str) -> Manifest:
             + ("run a newer nextclick" if found > BUNDLE_FORMAT else "train the bundle again")
         )
     try:
-        return msgspec.json.decode(raw, type=Manifest)
-    except msgspec.MsgspecError as error:
-        raise BundleError(f"{where} is damaged or foreign ({error}); copy or train the bundle again") from error
+        return msgspec.convert(document, Manifest)
+    except msgspec.ValidationError as error:
+        raise BundleError(
+            f"{where} is damaged or foreign ({fault(error, document)}); copy or train the bundle again"
+        ) from error
 
 
 def bundle_id(raw: bytes) -> str:

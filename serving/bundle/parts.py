@@ -13,6 +13,7 @@ from serving.bundle.contents import Bundle, Vectors
 from serving.bundle.manifest import MANIFEST, EncoderSpec, Manifest
 from serving.catalogue import Catalogue
 from serving.counters import Counter, read_counter
+from serving.counters.tensors import Tensor
 from serving.encoders import Encoder, EventTables, RecurrentEncoder, WindowEncoder
 from serving.encoders.events import SILENCES
 from serving.errors import BundleError
@@ -57,7 +58,7 @@ def put_together(directory: Path, manifest: Manifest, identity: str, files: Mapp
     catalogue = Catalogue(items.item_ids, items.titles)
     counters = _counters(directory, manifest, files)
     window = max([counter.window for counter in counters], default=0)
-    encoder: Encoder | NoEncoder = NoEncoder(window)
+    encoder: Encoder | NoEncoder = NoEncoder()
     if spec is not None:
         encoder = load_encoder(spec, files[spec.file], tensors, identity)
         window = max(window, spec.window)
@@ -103,12 +104,24 @@ def _counters(directory: Path, manifest: Manifest, files: Mapping[str, bytes]) -
         return []
     with parsing(directory / COUNTERS):
         tensors = safetensors.numpy.load(files[COUNTERS])
+    own: list[dict[str, Tensor]] = [{} for _ in manifest.counters]
+    owner = {str(place): found for place, found in enumerate(own)}
+    for key, tensor in tensors.items():
+        place, _, name = key.partition("/")
+        if place not in owner:
+            raise BundleError(
+                f"{directory / COUNTERS} holds {key!r}, which belongs to none of the {len(own)} counters of "
+                f"{MANIFEST}: export the bundle again"
+            )
+        owner[place][name] = tensor
     counters = []
-    for place, spec in enumerate(manifest.counters):
-        own = {
-            name.removeprefix(f"{place}/"): tensor for name, tensor in tensors.items() if name.startswith(f"{place}/")
-        }
-        counters.append(read_counter(spec.kind, spec.parameters, own, manifest.item_count))
+    for number, (spec, found) in enumerate(zip(manifest.counters, own, strict=True)):
+        try:
+            counters.append(read_counter(spec.kind, spec.parameters, found, manifest.item_count))
+        except BundleError as error:
+            raise BundleError(
+                f"{directory / COUNTERS}, counter {number} ({spec.kind}) of {MANIFEST}: {error}"
+            ) from error
     return counters
 
 

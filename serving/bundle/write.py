@@ -22,6 +22,7 @@ from serving.bundle.manifest import (
     FileSpec,
     IndexSpec,
     Manifest,
+    decode_manifest,
     encode_manifest,
 )
 from serving.bundle.parts import COUNTERS, INDEX, ITEMS, TENSORS, counter_tensors, put_together
@@ -81,7 +82,7 @@ def _write_files(directory: Path, contents: BundleContents) -> None:
     for name, raw in files.items():
         _write(directory / name, raw)
     # The golden lists are made by the very files that were just written, before the manifest seals them.
-    draft = _manifest(contents, files, spec)
+    draft = decode_manifest(encode_manifest(_manifest(contents, files, spec)), str(directory / MANIFEST))
     bundle = put_together(directory, draft, "draft", files)
     files[GOLDEN] = msgspec.json.encode(golden_lists(bundle, contents.golden_sessions))
     _write(directory / GOLDEN, files[GOLDEN])
@@ -131,6 +132,11 @@ def _check(contents: BundleContents) -> None:
         raise BundleError(f"{len(contents.titles)} titles for {rows - 1} items; give one for each, or none")
     if contents.popularity.shape != (rows,):
         raise BundleError(f"popularity have shape {contents.popularity.shape}, expected {(rows,)} for {rows - 1} items")
+    needs = [] if contents.encoder is None else contents.encoder.needs
+    if needs and contents.golden_sessions:
+        raise BundleError(f"a bundle that needs {', '.join(needs)} gives no lists, so it has no golden sessions")
+    if not needs and not contents.golden_sessions:
+        raise BundleError("a bundle without golden sessions is refused by every worker: give one session at least")
     windows = [("counter", counter.window) for counter in contents.counters]
     if contents.encoder is not None:
         windows.append(("encoder", contents.encoder.window))
@@ -152,8 +158,6 @@ def _check_encoder(contents: BundleContents, spec: EncoderSpec, rows: int) -> No
     for name, (found, wanted) in expected.items():
         if found != wanted:
             raise BundleError(f"{name} have shape {found}, expected {wanted} for {rows - 1} items and {spec}")
-    if spec.needs and contents.golden_sessions:
-        raise BundleError(f"a bundle that needs {', '.join(spec.needs)} gives no lists, so it has no golden sessions")
     tables = {
         "vectors": vectors,
         "input vectors": inputs,

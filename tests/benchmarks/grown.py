@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.bundle import Bundle, BundleContents, load_bundle, write_bundle
+from serving.bundle import Bundle, BundleContents, GoldenEvents, load_bundle, write_bundle
 from serving.encoders import RecurrentEncoder
 from serving.index import Index
 from tests.benchmarks.results import CACHE, say
@@ -150,4 +150,5 @@ def _contents(trained: Bundle, items: int) -> BundleContents:
         popularity=popularity,
         index_factory=FACTORY,
         recipe={"name": f"{trained.manifest.recipe['name']} on {DATA}, {items} items"},
+        golden_sessions=[GoldenEvents(items=list(ids[:3]), types=["view"] * 3, times=[0, 1000, 2000])],
     )

@@ -117,7 +117,7 @@ class Bench:
 
 def _bundle(folder: Path, items: Sequence[str], factory: str) -> Bundle:
     contents = tiny_contents(len(items), 64, 50, factory)
-    return write_bundle(folder, dataclasses.replace(contents, item_ids=items, golden_sessions=[]))
+    return write_bundle(folder, dataclasses.replace(contents, item_ids=items))
 
 
 if __name__ == "__main__":

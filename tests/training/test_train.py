@@ -39,7 +39,7 @@ def test_a_bundle_is_whole_and_says_how_it_was_made(
 def test_the_first_golden_session_is_longer_than_the_window(trained: Trained) -> None:
     golden = json.loads((trained.bundle.directory / "golden.json").read_text())
     assert len(golden) == 8
-    assert len(golden[0]["session"]) > 10
+    assert len(golden[0]["items"]) > 10
 
 
 def test_validation_figures_are_those_of_the_lists_that_the_bundle_serves(
