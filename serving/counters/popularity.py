@@ -52,7 +52,7 @@ class Popularity:
         read = read_parameters(cls.kind, parameters, PopularityParameters)
         rows, scores = read_tensors(cls.kind, tensors, {"rows": np.int32, "scores": np.float32})
         refuse_unless(
-            bool((np.diff(rows.astype(np.int64), prepend=0) > 0).all() and (rows <= items).all()),
+            bool((np.diff(rows, prepend=0) > 0).all() and (rows <= items).all()),
             f"{cls.kind}: rows must ascend from 1 to {items}",
         )
         check_weights(cls.kind, scores, len(rows))
