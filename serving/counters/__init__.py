@@ -1,6 +1,8 @@
 """Counting models: what went with what in training, added up for the items of a session.
 
-Fitted in `training.counters`; here they are asked, with numpy alone. A session is its known item rows, oldest first.
+Fitted in `training.counters`; here they are asked, with numpy alone. A session is the item rows of its events, oldest
+first, row 0 where an item is not known. A counter reads the last `window` events and passes over the unknown among
+them (`serving.counters.arrays.newest`), so a worker that keeps `window` events has all that a counter can ask for.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,11 +31,11 @@ class Counter(Protocol):
 
     @property
     def window(self) -> int:
-        """The number of a session's newest known items that are read."""
+        """The number of a session's last events that are read; 0 where all sessions get the same votes."""
         ...
 
     def score(self, sessions: Sequence[Rows]) -> Votes:
-        """Return the votes for each session, whose rows are 1..N, oldest first; 0 is no item."""
+        """Return the votes for each session: the rows of its events, 1..N, oldest first; 0 is an unknown item."""
         ...
 
     def tensors(self) -> Tensors:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Rows = npt.NDArray[np.int64]
-"""Item rows of one session, oldest first, or any other whole numbers."""
+"""Item rows of one session's events, oldest first, 0 for unknown items; or any other whole numbers."""
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
@@ -21,7 +21,7 @@ _SESSION = 100
 
 
 class Recent(NamedTuple):
-    """The latest items of each session, newest first: those of session i are at `begin[i]:begin[i + 1]` of `rows`."""
+    """The latest known items of each session, newest first: those of session i are `rows[begin[i]:begin[i + 1]]`."""
 
     begin: Rows
     rows: Rows
@@ -38,7 +38,7 @@ class Recent(NamedTuple):
 
     @property
     def age(self) -> Rows:
-        """The distance of each item from its session's end, 0 for the newest, `[m]`."""
+        """The distance of each item from its session's end, unknown items not counted: 0 for the newest, `[m]`."""
         return np.arange(len(self.rows)) - np.repeat(self.begin[:-1], self.sizes)
 
     def parts(self, costs: Rows) -> Iterator["Recent"]:
@@ -51,8 +51,12 @@ class Recent(NamedTuple):
 
 
 def newest(sessions: Sequence[Rows], window: int) -> Recent:
-    """Return the newest `window` items of each session, newest first; row 0 is no item."""
-    rows = [session[session > 0][: -window - 1 : -1] for session in sessions]
+    """Return the known items among the last `window` events of each session, newest first; row 0 is unknown.
+
+    The only place that cuts a session for a counter: what one reads depends on its own window alone.
+    """
+    latest = [session[: -window - 1 : -1] for session in sessions]
+    rows = [events[events > 0] for events in latest]
     sizes = np.fromiter(map(len, rows), np.int64, len(rows))
     return Recent(offsets(sizes), np.concatenate([np.zeros(0, np.int64), *rows]))
 

@@ -13,16 +13,16 @@ import numpy as np
 
 from serving.counters.arrays import Ints, Recent, Rows, newest, spread
 from serving.counters.tensors import Tensors, check_lists, check_weights, read_parameters, read_tensors, refuse_unless
-from serving.counters.votes import Scores, Votes, tally
+from serving.counters.votes import Scores, Voters, Votes, tally
 
 
 class ItemRulesParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a session is read."""
 
     window: Annotated[int, msgspec.Meta(ge=1)]
-    """Its newest known items that vote; an item votes as often as it is there."""
+    """Its last events, whose known items vote; an item votes as often as it is there."""
     decay: Annotated[float, msgspec.Meta(gt=0, le=1)]
-    """An item's votes are multiplied by this to the power of its distance from the end."""
+    """An item's votes are multiplied by this to the power of its distance from the end, unknown items not counted."""
 
 
 class ItemRules:
@@ -58,8 +58,8 @@ class ItemRules:
         sizes = self._sizes[recent.rows]
         places = spread(self._begin[recent.rows], sizes)
         weights = self._weights[places] * np.repeat(self._decay[recent.age], sizes)
-        session = np.repeat(recent.session, sizes)
-        return tally(session, self._followers[places], weights, len(recent.sizes), len(self._sizes) - 1)
+        voters = Voters(np.repeat(recent.session, sizes), np.repeat(recent.age, sizes))
+        return tally(recent, voters, self._followers[places], weights, len(self._sizes) - 1)
 
     def tensors(self) -> Tensors:
         """Return what a bundle keeps: int32 borders and rows, float32 weights."""

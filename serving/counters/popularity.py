@@ -35,7 +35,8 @@ class Popularity:
     def score(self, sessions: Sequence[Rows]) -> Votes:
         """Return the same votes for each session."""
         count, size = len(sessions), len(self._rows)
-        return Votes(np.arange(count + 1) * size, np.tile(self._rows, count), np.tile(self._scores, count))
+        rows, scores = np.tile(self._rows, count), np.tile(self._scores, count)
+        return Votes(np.arange(count + 1) * size, rows, scores, np.zeros(len(rows), np.int64))
 
     def tensors(self) -> Tensors:
         """Return what a bundle keeps: int32 rows, float32 scores."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from serving.counters.arrays import Floats, Ints, Recent, Rows, group, newest, offsets, spread
 from serving.counters.tensors import Tensors, check_lists, check_weights, read_parameters, read_tensors, refuse_unless
-from serving.counters.votes import Scores, Votes, tally
+from serving.counters.votes import Scores, Voters, Votes, tally
 
 # The bits of a float32 above zero, read as an integer: they keep its order.
 _SCORE_BITS = 31
@@ -34,10 +34,13 @@ Scale = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class SessionKnnParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How neighbours are found and what they say. An item's age is its distance from the end of the session, from 0."""
+    """How neighbours are found and what they say.
+
+    A session is the known items that are read of it, and an item's age its distance from their end, from 0.
+    """
 
     window: Positive
-    """The newest known items of a session that are read."""
+    """The last events of a session that are read."""
     neighbours: Positive
     """k: the most similar sessions vote; of equally similar ones the newest."""
     sample: Annotated[int, msgspec.Meta(ge=1, le=MOST_SAMPLED)]
@@ -113,9 +116,8 @@ class SessionKnn:
         if self._places is not None and self.parameters.nearby_scale is not None:
             distance = np.abs(self._places[places] - np.repeat(near.place, sizes))
             votes *= np.exp(distance / -self.parameters.nearby_scale)
-        session = np.repeat(near.session, sizes)
-        counted = tally(session, self._items[places], votes, len(recent.sizes), len(self._item_weights) - 1)
-        return Votes(counted.begin, counted.rows, counted.scores * self._item_weights[counted.rows])
+        voters = Voters(np.repeat(near.session, sizes), np.repeat(near.age, sizes))
+        return tally(recent, voters, self._items[places], votes, len(self._item_weights) - 1).times(self._item_weights)
 
     def _compare(self, recent: Recent) -> "_Compared":
         """Return all sessions with an item in common, by session and neighbour, and how similar they are."""

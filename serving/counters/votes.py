@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from serving.counters.arrays import Floats, Ints, Rows, group
+from serving.counters.arrays import Floats, Ints, Recent, Rows, group, offsets
 
 Scores = npt.NDArray[np.float32]
 
@@ -21,13 +22,15 @@ _CELLS_PER_PAIR = 8
 class Votes:
     """The items with votes, session by session: those of session i are at `begin[i]:begin[i + 1]`.
 
-    `begin` is `[n + 1]`; `rows` `[m]` ascend within a session; `scores` `[m]` are above zero. What a session got
-    depends on that session alone, bit for bit.
+    `begin` is `[n + 1]`; `rows` `[m]` ascend within a session; `scores` `[m]` are above zero; `voters` `[m]` are the
+    newest item of the session that voted, row 0 where none did. What a session got depends on that session alone, bit
+    for bit.
     """
 
     begin: Rows
     rows: Rows
     scores: Scores
+    voters: Rows
 
     def __len__(self) -> int:
         return len(self.begin) - 1
@@ -38,7 +41,14 @@ class Votes:
         sizes = [np.zeros(1, np.int64), *(np.diff(part.begin) for part in parts)]
         rows = np.concatenate([np.zeros(0, np.int64), *(part.rows for part in parts)])
         scores = np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)])
-        return cls(np.cumsum(np.concatenate(sizes)), rows, scores)
+        voters = np.concatenate([np.zeros(0, np.int64), *(part.voters for part in parts)])
+        return cls(np.cumsum(np.concatenate(sizes)), rows, scores, voters)
+
+    def times(self, weights: Scores) -> "Votes":
+        """Return the votes with each item's multiplied by its weight `[N + 1]`; what becomes zero is no vote."""
+        scores = self.scores * weights[self.rows]
+        kept = scores > 0
+        return Votes(offsets(kept.astype(np.int64))[self.begin], self.rows[kept], scores[kept], self.voters[kept])
 
     def top(self, k: int) -> tuple[Scores, Rows]:
         """Return scores and rows `[n, k]` of each session's best, best first, ties by row; 0 and row 0 where none."""
@@ -65,6 +75,16 @@ class Votes:
             line[self.rows[begin:end]] = 0
         return found
 
+    def voters_of(self, rows: Rows) -> Rows:
+        """Return the voters `[n, k]` of the rows `[n, k]`, 0 where an item got no vote of the session's."""
+        limit = max(int(self.rows.max(initial=0)), int(rows.max(initial=0))) + 1
+        session = np.repeat(np.arange(len(self)), np.diff(self.begin))
+        # Behind all, a key that nobody asks for: so every place can be looked up.
+        keys = np.append(session * limit + self.rows, -1)
+        wanted = np.arange(len(self))[:, None] * limit + rows
+        places = np.searchsorted(keys[:-1], wanted)
+        return np.where(keys[places] == wanted, np.append(self.voters, 0)[places], 0)
+
     def dense(self, items: int) -> Scores:
         """Return the scores of the whole catalogue, `[n, items + 1]`."""
         scores = np.zeros((len(self), items + 1), np.float32)
@@ -72,20 +92,33 @@ class Votes:
         return scores
 
 
-def tally(session: Rows, rows: Ints, weights: Floats, sessions: int, items: int) -> Votes:
-    """Add up the weights of each session's rows, in their order: weight j is a vote of `session[j]` for `rows[j]`."""
-    keys = session * (items + 1) + rows
+class Voters(NamedTuple):
+    """Who gives each vote: `session` `[p]`, from 0, and `age` `[p]`, the place among the session's recent items."""
+
+    session: Rows
+    age: Rows
+
+
+def tally(recent: Recent, voters: Voters, rows: Ints, weights: Floats, items: int) -> Votes:
+    """Add up the weights `[p]` of the rows `[p]` that the voters of each session vote for, in their order."""
+    sessions = len(recent.begin) - 1
+    keys = voters.session * (items + 1) + rows
     cells = sessions * (items + 1)
     # Both ways add the same numbers in the same order, so the choice, which the batch decides, changes no bit.
     if cells <= _CELLS_PER_PAIR * len(keys):
         sums = np.bincount(keys, weights, minlength=cells)
+        newest = np.full(cells, len(recent.rows), voters.age.dtype)
+        np.minimum.at(newest, keys, voters.age)
         found = np.flatnonzero(sums)
-        scores = sums[found].astype(np.float32)
+        scores, ages = sums[found].astype(np.float32), newest[found]
     else:
         order, first = group(keys, cells)
-        found = keys[order[first]]
+        starts = np.flatnonzero(first)
+        found = keys[order[starts]]
         scores = np.bincount(np.cumsum(first) - 1, weights[order]).astype(np.float32)
+        ages = np.minimum.reduceat(voters.age[order], starts) if len(starts) else found
     kept = scores > 0
-    found, scores = found[kept], scores[kept]
+    found, scores, ages = found[kept], scores[kept], ages[kept]
+    session, voted = np.divmod(found, items + 1)
     begin = np.searchsorted(found, np.arange(sessions + 1) * (items + 1))
-    return Votes(begin.astype(np.int64), found % (items + 1), scores)
+    return Votes(begin.astype(np.int64), voted, scores, recent.rows[recent.begin[session] + ages])

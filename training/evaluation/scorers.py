@@ -43,9 +43,8 @@ class CounterScorer:
 
     def scores(self, contexts: Sequence[Context]) -> npt.NDArray[np.float64]:
         """Return the votes where there are any, and -1 to 0 by popularity where there are none."""
-        votes = (
-            self._counter.score([context.known for context in contexts]).dense(len(self._share) - 1).astype(np.float64)
-        )
+        counted = self._counter.score([context.events.rows for context in contexts])
+        votes = counted.dense(len(self._share) - 1).astype(np.float64)
         # Equal votes are parted by less than the last digit of a float32, so no others are exchanged.
         return np.where(votes > 0, votes * (1 + 1e-9 * self._share), self._share - 1)
 

@@ -3,11 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.counters import Votes
-from serving.counters.arrays import group, newest, spread
-from serving.counters.votes import tally
+from serving.counters.arrays import Recent, group, newest, offsets, spread
+from serving.counters.votes import Voters, tally
 
 # Two sessions: the first has votes for rows 2, 3 and 7, of which 2 and 7 tie; the second has none; the third has one.
-VOTES = Votes(np.array([0, 3, 3, 4]), np.array([2, 3, 7, 1]), np.array([0.5, 2, 0.5, 1e-30], np.float32))
+VOTES = Votes(
+    np.array([0, 3, 3, 4]), np.array([2, 3, 7, 1]), np.array([0.5, 2, 0.5, 1e-30], np.float32), np.array([5, 6, 5, 9])
+)
 
 
 def test_the_best_come_first_and_ties_go_by_row() -> None:
@@ -22,6 +24,20 @@ def test_candidates_are_looked_up() -> None:
     assert found.tolist() == [[0.5, 0, 2], [0, 0, 0], [0, 0, np.float32(1e-30)]]
 
 
+def test_voters_are_looked_up() -> None:
+    found = VOTES.voters_of(np.array([[7, 4, 3], [3, 2, 1], [0, 9, 1]]))
+    assert found.tolist() == [[5, 0, 6], [0, 0, 0], [0, 0, 9]]
+    assert Votes.join([]).voters_of(np.zeros((0, 2), np.int64)).shape == (0, 2)
+
+
+def test_what_is_weighed_down_to_nothing_is_no_vote() -> None:
+    weights = np.array([1, 1e-30, 2, 0, 1, 1, 1, 3], np.float32)
+    weighed = VOTES.times(weights)
+    assert weighed.begin.tolist() == [0, 2, 2, 2]
+    assert (weighed.rows.tolist(), weighed.scores.tolist(), weighed.voters.tolist()) == ([2, 7], [1.0, 1.5], [5, 5])
+    assert weighed.top(3)[1].tolist() == [[7, 2, 0], [0] * 3, [0] * 3]
+
+
 def test_votes_are_spread_over_the_catalogue() -> None:
     assert VOTES.dense(8).nonzero()[0].tolist() == [0, 0, 0, 2]
     assert VOTES.dense(8)[0].tolist() == [0, 0, 0.5, 2, 0, 0, 0, 0.5, 0]
@@ -33,34 +49,42 @@ def test_parts_are_joined_in_their_order() -> None:
     assert len(Votes.join([])) == 0
 
 
-PAIRS = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 9), st.floats(1e-6, 1e6)), max_size=60)
+# Who votes, with which of its three items, for what, and how strongly.
+PAIRS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2), st.integers(1, 9), st.floats(1e-6, 1e6)), max_size=60)
+RECENT = Recent(offsets(np.array([3] * 5)), np.arange(1, 16))
 
 
 @given(PAIRS, st.sampled_from([9, 10_000]), st.integers(1, 12))
-def test_a_tally_is_what_a_dictionary_counts(pairs: list[tuple[int, int, float]], items: int, k: int) -> None:
+def test_a_tally_is_what_a_dictionary_counts(pairs: list[tuple[int, int, int, float]], items: int, k: int) -> None:
     # 9 items are counted in an array, 10,000 by sorting.
-    session, rows, weights = (np.array(values) for values in (zip(*pairs, strict=True) if pairs else ([], [], [])))
-    votes = tally(session.astype(np.int64), rows.astype(np.int64), weights.astype(np.float64), 5, items)
+    session, age, rows = (np.array([pair[place] for pair in pairs], np.int64) for place in range(3))
+    votes = tally(RECENT, Voters(session, age), rows, np.array([weight for *_, weight in pairs]), items)
     expected: list[dict[int, float]] = [{} for _ in range(5)]
-    for owner, row, weight in pairs:
+    newest_of: dict[tuple[int, int], int] = {}
+    for owner, place, row, weight in pairs:
         expected[owner][row] = expected[owner].get(row, 0.0) + weight
+        newest_of[owner, row] = min(newest_of.get((owner, row), 3), place)
     for owner, counted in enumerate(expected):
         part = slice(votes.begin[owner], votes.begin[owner + 1])
         assert votes.rows[part].tolist() == sorted(counted)
         assert votes.scores[part].tolist() == [np.float32(counted[row]) for row in sorted(counted)]
+        assert votes.voters[part].tolist() == [1 + 3 * owner + newest_of[owner, row] for row in sorted(counted)]
         best = sorted(counted, key=lambda row: (-np.float32(counted[row]), row))[:k]
         assert votes.top(k)[1][owner].tolist() == best + [0] * (k - len(best))
 
 
 def test_what_is_too_small_for_a_float32_is_no_vote() -> None:
-    votes = tally(np.array([0, 0]), np.array([1, 2]), np.array([1e-60, 1.0]), 1, 3)
+    voters = Voters(np.array([0, 0]), np.array([0, 0]))
+    votes = tally(newest([np.array([3])], 1), voters, np.array([1, 2]), np.array([1e-60, 1.0]), 3)
     assert votes.rows.tolist() == [2]
 
 
-def test_the_newest_items_come_first_and_row_0_is_none() -> None:
-    recent = newest([np.array([1, 2, 0, 3, 0]), np.array([0]), np.array([4])], 2)
+def test_the_newest_items_come_first_and_unknown_events_take_a_place() -> None:
+    recent = newest([np.array([1, 2, 0, 3, 0]), np.array([0]), np.array([4]), np.array([5, 0, 0, 0])], 3)
+    assert recent.rows.tolist() == [3, 4]
+    assert recent.session.tolist() == [0, 2]
+    recent = newest([np.array([1, 2, 0, 3, 0]), np.array([4])], 4)
     assert recent.rows.tolist() == [3, 2, 4]
-    assert recent.session.tolist() == [0, 0, 2]
     assert recent.age.tolist() == [0, 1, 0]
 
 

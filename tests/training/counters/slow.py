@@ -71,7 +71,7 @@ def item_knn(sessions: Sessions, config: ItemKnnConfig, ends_ms: Sequence[int]) 
 
 def look_up(table: dict[int, Counts], window: int, decay: float, session: Sequence[int]) -> Counts:
     votes: Counts = defaultdict(float)
-    for age, row in enumerate(known(session)[::-1][:window]):
+    for age, row in enumerate(known(session[-window:])[::-1]):
         for other, weight in table.get(row, {}).items():
             votes[other] += weight * decay**age
     return dict(votes)
@@ -89,7 +89,7 @@ def session_knn(sessions: Sessions, config: SessionKnnConfig, ends_ms: Sequence[
     decayed = weights_of(sessions, config.half_life_days, ends_ms)
     training = [last_places(sessions[i], config.longest) for i in oldest_first]
     age_weights = [np.float32(decayed[i]) for i in oldest_first]
-    read = known(session)[::-1][: config.window]
+    read = known(session[-config.window :])[::-1]
     ages = {row: age for age, row in reversed(list(enumerate(read)))}
     newest_first = sorted(ages, key=lambda row: ages[row])
     similar = {}

@@ -21,6 +21,11 @@ def test_popularity_parts_equal_votes_and_stands_in_where_there_are_none() -> No
     assert order(chain, []) == order(chain, [0]) == [2, 4, 1, 3, 5]
 
 
+def test_an_unknown_event_takes_a_place_of_the_window_as_in_a_worker() -> None:
+    chain = CounterScorer("chain", fit_sequential_rules(SESSIONS, 5, MARKOV), popularity(SESSIONS, 5))
+    assert order(chain, [1, 2, 0]) == order(chain, [0])
+
+
 def test_of_equal_votes_the_item_that_is_clicked_more_stands_first() -> None:
     sessions = as_rows([[1, 2], [1, 3], [3, 4]])
     chain = CounterScorer("chain", fit_sequential_rules(sessions, 4, MARKOV), popularity(sessions, 4))
