@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from serving.errors import WrongUse
 from serving.events import Reason, RecommendedItem
+from serving.retrieval import NEAR, POPULAR, Found
 from serving.session import Moment, as_line, join_lines
 from serving.settings import ServingSettings
 
@@ -32,6 +33,10 @@ Rows = npt.NDArray[np.int64]
 _json = msgspec.json.Encoder()
 # What JSON, or a line, cannot hold as it is.
 _ESCAPED = re.compile(r'[\x00-\x1f"\\]')
+# The reason of an item that no item speaks for, as the form for those of a session gives it, and as it is written. No
+# id can hold the first: its quotes would be escaped.
+_NO_ITEM = '"reason":{"kind":"session","item_ids":[""]}'
+_POPULAR = '"reason":{"kind":"popular","item_ids":[]}'
 
 
 class RankedList(msgspec.Struct, frozen=True, gc=False):
@@ -83,33 +88,55 @@ class Recommender:
         Args:
             moments: the sessions as the clicks left them.
             vectors: their session vectors, `[n, dim]`.
-            known: whether a moment has a vector: no item of its session is known where it has none.
+            known: whether a moment has a vector: the encoder knows no item of its session where it has none.
 
         """
-        if all(known):
-            return self._encoded(moments, vectors) if moments else []
-        found = [moment for moment, has_vector in zip(moments, known, strict=True) if has_vector]
-        encoded = iter(self._encoded(found, vectors[np.array(known)]) if found else [])
+        if not moments:
+            return []
+        found = self.bundle.retrieval.search(moments, vectors, known, self._k)
+        keep = self._kept(moments, found.rows)
+        # What is kept moves to the front, in its order.
+        places = np.argsort(~keep, axis=1, kind="stable")[:, : self.settings.list_size]
+        sizes = np.minimum(keep.sum(axis=1), self.settings.list_size).tolist()
+        if 0 not in sizes:
+            return self._written(moments, sizes, found, places)
+        some = [at for at, size in enumerate(sizes) if size]
+        asked = self._written([moments[at] for at in some], [sizes[at] for at in some], found.only(some), places[some])
+        made = iter(asked)
         return [
-            next(encoded) if has_vector else self._popular(moment, "popularity")
-            for moment, has_vector in zip(moments, known, strict=True)
+            next(made) if size else self._popular(moment, "popularity")
+            for moment, size in zip(moments, sizes, strict=True)
         ]
 
     def fall_back(self, moments: Sequence[Moment]) -> list[RankedList]:
         """Return what is popular for each moment, without a search, for a worker that cannot keep up."""
         return [self._popular(moment, "shed") for moment in moments]
 
-    def _encoded(self, moments: Sequence[Moment], vectors: Vectors) -> list[RankedList]:
-        scores, rows = self.bundle.retrieval.search(moments, vectors, self._k)
-        keep = self._kept(moments, rows)
-        # What is kept moves to the front, in its order.
-        places = np.argsort(~keep, axis=1, kind="stable")[:, : self.settings.list_size]
+    def _written(self, moments: Sequence[Moment], sizes: Sequence[int], found: Found, places: Rows) -> list[RankedList]:
+        """Return lists of what was found at these places, `[n, size]`, each its first so many, one at least."""
+        if not moments:
+            return []
         lists = np.arange(len(moments))[:, None]
-        rows, scores = rows[lists, places], scores[lists, places]
-        because = self._nearest(moments, rows)
-        sizes = np.minimum(keep.sum(axis=1), self.settings.list_size).tolist()
-        parts = zip(sizes, rows.tolist(), _rounded(scores).tolist(), because.tolist(), strict=True)
-        return [self._writer.near(row[:size], score[:size], near[:size]) for size, row, score, near in parts]
+        rows, scores = found.rows[lists, places], found.scores[lists, places]
+        if found.because is None:
+            because = self._nearest(moments, rows)
+        else:
+            because = self._because(moments, rows, found.because[lists, places])
+        made = []
+        parts = zip(moments, sizes, rows.tolist(), _rounded(scores).tolist(), because.tolist(), strict=True)
+        for moment, size, row, score, near in parts:
+            if size == self.settings.list_size:
+                made.append(self._writer.near(row, score, near))
+            else:
+                made.append(self._filled(moment, row[:size], score[:size], near[:size]))
+        return made
+
+    def _filled(self, moment: Moment, rows: list[int], scores: list[float], because: list[int]) -> RankedList:
+        """Return a list that is too short, filled with what is popular and neither excluded nor in it."""
+        out = {*rows, *self._excluded(moment)}
+        more = [row for row in self._top if row not in out][: self.settings.list_size - len(rows)]
+        # The model says no more of these than that they come after the last one.
+        return self._writer.near(rows + more, scores + scores[-1:] * len(more), because + [POPULAR] * len(more))
 
     def _kept(self, moments: Sequence[Moment], rows: Rows) -> npt.NDArray[np.bool_]:
         """Tell which of the rows `[n, k]` that were found may be in the lists; row 0 is none."""
@@ -129,14 +156,20 @@ class Recommender:
             return (moment.row,)
         return set(self.bundle.catalogue.known_rows(moment.last(self.settings.session_length)))
 
+    def _because(self, moments: Sequence[Moment], rows: Rows, because: Rows) -> Rows:
+        """Return, in place of `NEAR`, that of the session's latest items which is nearest to the row `[n, size]`."""
+        lines = np.flatnonzero((because == NEAR).any(axis=1))
+        if len(lines):
+            nearest = self._nearest([moments[line] for line in lines.tolist()], rows[lines])
+            because[lines] = np.where(because[lines] == NEAR, nearest, because[lines])
+        return because
+
     def _nearest(self, moments: Sequence[Moment], rows: Rows) -> Rows:
         """Return, for each row `[n, size]` of the lists, that of the session's latest items which is nearest to it.
 
         All products have one shape, so that none depends on how many items a session has or which is beside it.
         """
         latest = np.array([self._latest(moment) for moment in moments])
-        if not self.bundle.vectors.shape[1]:
-            return np.broadcast_to(latest[:, :1], rows.shape)
         items, seen = self.bundle.vectors.take(rows, axis=0), self.bundle.vectors.take(latest, axis=0)
         nearest = np.matmul(items, seen.transpose(0, 2, 1)).argmax(axis=2)
         found: Rows = latest[np.arange(len(moments))[:, None], nearest]
@@ -188,13 +221,15 @@ class ListWriter:
         self._forms: dict[int, str] = {}
 
     def near(self, rows: Sequence[int], scores: Sequence[float], because: Sequence[int]) -> RankedList:
-        """Return a list of these rows, each with its score and the row of the item that speaks for it."""
+        """Return a list of these rows, each with its score and the row of the item that speaks for it, or `POPULAR`."""
         size = len(rows)
         parts: list[str] = [""] * (3 * size)
         parts[0::3] = map(self._texts.__getitem__, rows)
         parts[1::3] = _json.encode(scores)[1:-1].decode().split(",")[:size]
         parts[2::3] = map(self._texts.__getitem__, because)
         items = self._form(size) % tuple(parts)
+        if POPULAR in because:
+            items = items.replace(_NO_ITEM, _POPULAR)
         return RankedList(self._source, msgspec.Raw(items.encode()), "\n".join(map(self._lines.__getitem__, rows)))
 
     def _form(self, size: int) -> str:

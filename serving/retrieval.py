@@ -4,19 +4,21 @@ A blend is log-linear: the weighted sum of the logarithms of what its sides give
 of every side's best. The encoder's side of a candidate is its log-probability, a softmax over the encoder's own
 candidates; where only a counter found the item, its inner product is computed, so the encoder lacks none. A counter's
 side is log(share + floor), where the share is the item's part of all the votes that the counter gave the session: what
-a counter lacks has the logarithm of the floor. Weights and floors are the manifest's, fitted on validation sessions
-(`training.blend`).
+a counter lacks has the logarithm of the floor. A side that has nothing for a session is left out of it: an encoder
+that knows none of its items, a counter without votes. Weights and floors are the manifest's, fitted on validation
+sessions (`training.blend`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.catalogue import Catalogue
-from serving.counters import Counter, Votes
+from serving.counters import Counter
+from serving.counters.answers import Answer, CommonAnswer, VotesAnswer
 from serving.encoders import Reading, RowsOf
 from serving.index import Index
 from serving.session import Moment
@@ -24,14 +26,33 @@ from serving.session import Moment
 Vectors = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
+# What speaks for an item that no item of the session voted for: clicks of all visitors, or the vectors' nearness.
+POPULAR, NEAR = 0, -1
+# Item vectors that are multiplied at once: some megabytes, however many sessions are asked for.
+_NUMBERS_AT_ONCE = 2**21
+
+
+class Found(NamedTuple):
+    """A session's best items, `[n, k]` each, best first, ties by row; row 0 where there are fewer."""
+
+    scores: Vectors
+    rows: Rows
+    because: Rows | None
+    """The row of an item of the session that voted for it, or `POPULAR`, or `NEAR`; None where all are `NEAR`."""
+
+    def only(self, places: Sequence[int]) -> "Found":
+        """Return the lines at these places."""
+        because = None if self.because is None else self.because[places]
+        return Found(self.scores[places], self.rows[places], because)
+
 
 class Retrieval(Protocol):
     """Finds a session's best items. What it finds depends on the session alone, bit for bit."""
 
-    def search(self, moments: Sequence[Moment], vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
-        """Return scores and rows `[n, k]`, best first, ties by row; row 0 where there are fewer.
+    def search(self, moments: Sequence[Moment], vectors: Vectors, known: Sequence[bool], k: int) -> Found:
+        """Return the k best items of each moment.
 
-        `vectors` are the moments' session vectors, `[n, dim]`.
+        `vectors` are the moments' session vectors, `[n, dim]`; a moment that is not `known` has none.
         """
         ...
 
@@ -42,9 +63,10 @@ class NearestItems:
     def __init__(self, index: Index) -> None:
         self._index = index
 
-    def search(self, moments: Sequence[Moment], vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
-        """Return scores and rows `[n, k]` (see `Retrieval`)."""
-        return self._index.search(vectors, k)
+    def search(self, moments: Sequence[Moment], vectors: Vectors, known: Sequence[bool], k: int) -> Found:
+        """Return the k best items of each moment (see `Retrieval`), none for one without a vector."""
+        scores, rows = _search(self._index, vectors, known, k)
+        return Found(scores, rows, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +91,14 @@ class CounterSide:
 class Blend:
     """Items by the weighted logarithms of what several sides give them.
 
+    An item is there because the newest item of the session voted for it that did so, at the first counter that has
+    such votes; else because the encoder found it; else because it is popular.
+
     Args:
         encoder: the encoder's side, or None.
         counters: the counters' sides.
         catalogue: of the bundle.
-        candidates: the best items of each side that are compared.
+        candidates: the best items of each side that are compared, or more where a list needs more.
 
     """
 
@@ -83,14 +108,29 @@ class Blend:
         self._encoder = encoder
         self.counters = counters
         self._catalogue = catalogue
-        self._candidates = min(candidates, len(catalogue))
+        self._candidates = candidates
         self._window = max([side.counter.window for side in counters], default=0)
+        # A counter that reads no session is asked once.
+        nothing = np.zeros(0, np.int64)
+        self._common = [
+            None if side.counter.window else CommonAnswer(side.counter.score([nothing]), len(catalogue))
+            for side in counters
+        ]
 
-    def search(self, moments: Sequence[Moment], vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
-        """Return scores and rows `[n, k]` (see `Retrieval`)."""
-        sessions = [np.array(self._catalogue.known_rows(moment.last(self._window)), np.int64) for moment in moments]
-        found = self.candidates(sessions, vectors)
-        return best(found.blended(self.weights), found.rows, k)
+    def search(self, moments: Sequence[Moment], vectors: Vectors, known: Sequence[bool], k: int) -> Found:
+        """Return the k best items of each moment (see `Retrieval`)."""
+        sessions = [self._catalogue.rows(moment.last(self._window)) for moment in moments]
+        answers = self._asked(sessions)
+        found = self._gathered(answers, vectors, known, k)
+        scores, rows, places = best(found.blended(self.weights), found.rows, k)
+        because = np.full(rows.shape, POPULAR, np.int64)
+        if self._encoder is not None:
+            # Its candidates come first, and each item stands where it came first.
+            because[places < self._count(k)] = NEAR
+        for answer in reversed(answers):
+            voters = answer.voters_of(rows)
+            because = np.where(voters > 0, voters, because)
+        return Found(scores, rows, because)
 
     @property
     def weights(self) -> "Weights":
@@ -101,28 +141,76 @@ class Blend:
             floors=tuple(side.floor for side in self.counters),
         )
 
-    def candidates(self, sessions: Sequence[Rows], vectors: Vectors) -> "Candidates":
-        """Return the candidates of sessions, known item rows each, with what every side says of them."""
-        votes = [side.counter.score(sessions) for side in self.counters]
-        rows = [vote.top(self._candidates)[1] for vote in votes]
+    def candidates(self, sessions: Sequence[Rows], vectors: Vectors, known: Sequence[bool], k: int) -> "Candidates":
+        """Return the candidates for lists of k, with what every side says of them.
+
+        `sessions` are the rows of their events, oldest first, 0 where an item is not known: the last `window` of them
+        at least, `window` being the longest of the counters'.
+        """
+        return self._gathered(self._asked(sessions), vectors, known, k)
+
+    def _asked(self, sessions: Sequence[Rows]) -> list[Answer]:
+        return [
+            common or VotesAnswer(side.counter.score(sessions))
+            for side, common in zip(self.counters, self._common, strict=True)
+        ]
+
+    def _count(self, k: int) -> int:
+        """Return how many items each side is asked for: no fewer than a list may need."""
+        return min(max(self._candidates, k), len(self._catalogue))
+
+    def _gathered(self, answers: Sequence[Answer], vectors: Vectors, known: Sequence[bool], k: int) -> "Candidates":
+        rows = [answer.top(self._count(k)) for answer in answers]
         logits: Vectors | None = None
         if self._encoder is not None:
-            logits, rows = self._nearest(self._encoder, vectors, rows)
-        joined = np.concatenate(rows, axis=1)
-        return Candidates(first_only(joined), logits, [shares(vote, joined) for vote in votes])
+            logits, rows = self._nearest(self._encoder, vectors, known, self._count(k), rows)
+        everyones = [np.broadcast_to(found, (len(known), found.shape[1])) for found in rows]
+        joined = np.concatenate([np.zeros((len(known), 0), np.int64), *everyones], axis=1)
+        return Candidates(first_only(joined), logits, [answer.shares(joined) for answer in answers])
 
-    def _nearest(self, side: EncoderSide, vectors: Vectors, others: list[Rows]) -> tuple[Vectors, list[Rows]]:
-        """Return log-probabilities of the encoder's candidates and of the others', and the rows of all."""
-        scores, rows = side.index.search(vectors, self._candidates)
+    @staticmethod
+    def _nearest(
+        side: EncoderSide, vectors: Vectors, known: Sequence[bool], count: int, others: list[Rows]
+    ) -> tuple[Vectors, list[Rows]]:
+        """Return log-probabilities of the encoder's candidates and of the others', and the rows of all.
+
+        A moment without a vector has none: no candidates, and the same for all those of the others.
+        """
+        scores, rows = _search(side.index, vectors, known, count)
         logits = side.scale * scores
-        # Row by row and in one shape, so that a product depends on nothing beside it.
-        looked_up = [
-            side.scale * np.matmul(side.vectors.take(found, axis=0), vectors[:, :, None])[:, :, 0] for found in others
-        ]
+        looked_up = [side.scale * _products(side.vectors, found, vectors) for found in others]
         peak = logits[:, :1]
         # Left to right over one length: no sum depends on the batch.
-        total = np.log(np.exp(logits - peak).sum(axis=1, keepdims=True)) + peak
-        return np.concatenate([logits, *looked_up], axis=1) - total, [rows, *others]
+        with np.errstate(invalid="ignore"):
+            total = np.log(np.exp(logits - peak).sum(axis=1, keepdims=True)) + peak
+        found = np.concatenate([logits, *looked_up], axis=1) - total
+        found[~np.array(known, np.bool_)] = 0
+        return found, [rows, *others]
+
+
+def _search(index: Index, vectors: Vectors, known: Sequence[bool], k: int) -> tuple[Vectors, Rows]:
+    """Return the index's scores and rows `[n, k]`; -inf and row 0 throughout for those without a vector."""
+    if all(known):
+        return index.search(vectors, k)
+    scores, rows = np.full((len(known), k), -np.inf, np.float32), np.zeros((len(known), k), np.int64)
+    has_vector = np.array(known, np.bool_)
+    if has_vector.any():
+        scores[has_vector], rows[has_vector] = index.search(vectors[has_vector], k)
+    return scores, rows
+
+
+def _products(table: Vectors, rows: Rows, vectors: Vectors) -> Vectors:
+    """Return the inner products `[n, C]` of the table's rows `[n, C]`, or `[1, C]` for all, with the vectors `[n, D]`.
+
+    Row by row and in one shape, so that a product depends on nothing beside it; some sessions at a time.
+    """
+    found = np.empty((len(vectors), rows.shape[1]), np.float32)
+    step = max(1, _NUMBERS_AT_ONCE // max(1, rows.shape[1] * table.shape[1]))
+    for begin in range(0, len(vectors), step):
+        part = slice(begin, begin + step)
+        items = table.take(rows if len(rows) == 1 else rows[part], axis=0)
+        found[part] = np.matmul(items, vectors[part, :, None])[:, :, 0]
+    return found
 
 
 @dataclass(frozen=True)
@@ -157,13 +245,6 @@ class Candidates:
         return total
 
 
-def shares(votes: Votes, rows: Rows) -> Vectors:
-    """Return each item's part `[n, C]` of its session's votes; 0 where there are none."""
-    sums = np.array([votes.scores[a:b].sum() for a, b in zip(votes.begin[:-1], votes.begin[1:], strict=True)])
-    found: Vectors = (votes.of(rows) / np.maximum(sums, np.finfo(np.float32).tiny)[:, None]).astype(np.float32)
-    return found
-
-
 def first_only(rows: Rows) -> Rows:
     """Return rows `[n, C]` with 0 in place of all but the first occurrence of each in its line."""
     order = np.argsort(rows, axis=1, kind="stable")
@@ -176,8 +257,11 @@ def first_only(rows: Rows) -> Rows:
     return kept
 
 
-def best(scores: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
-    """Return the k best of each line, scores and rows `[n, k]`, ties by row; -inf and row 0 where there are fewer."""
+def best(scores: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows, Rows]:
+    """Return the k best of each line: scores, rows and places in the line, `[n, k]` each, ties by row.
+
+    -inf and row 0 where there are fewer.
+    """
     if rows.shape[1] < k:
         missing = k - rows.shape[1]
         scores = np.pad(scores, ((0, 0), (0, missing)), constant_values=-np.inf)
@@ -186,7 +270,7 @@ def best(scores: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
     cut = keys.shape[1] - k
     places = np.argpartition(keys, cut, axis=1)[:, cut:] if cut else np.broadcast_to(np.arange(k), keys.shape)
     chosen = np.take_along_axis(places, np.argsort(-np.take_along_axis(keys, places, axis=1), axis=1), axis=1)
-    return np.take_along_axis(scores, chosen, axis=1), np.take_along_axis(rows, chosen, axis=1)
+    return np.take_along_axis(scores, chosen, axis=1), np.take_along_axis(rows, chosen, axis=1), chosen
 
 
 def ordered(scores: Vectors) -> Rows:
@@ -196,17 +280,13 @@ def ordered(scores: Vectors) -> Rows:
 
 
 class NoEncoder:
-    """Stands where a bundle has no encoder: a moment is known where a counter may know one of its items."""
+    """Stands where a bundle has no encoder: no moment has a vector."""
 
-    def __init__(self, window: int) -> None:
-        self._window = window
+    carries: ClassVar[bool] = False
 
     def encode(self, readings: Sequence[Reading], rows_of: RowsOf) -> tuple[Vectors, list[bool]]:
-        """Return vectors of no width, and which moments have a known item among their last."""
-        moments = [moment for reading in readings for moment in reading.moments]
-        known = [False] * len(moments)
-        for moment in moments:
-            known[moment.at] = any(rows_of(moment.last(self._window)))
+        """Return vectors of no width, and that no moment has one. `readings[i].carried` becomes empty."""
         for reading in readings:
             reading.carried = []
-        return np.zeros((len(moments), 0), np.float32), known
+        count = sum(len(reading.moments) for reading in readings)
+        return np.zeros((count, 0), np.float32), [False] * count

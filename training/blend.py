@@ -102,13 +102,16 @@ class Sides:
 
 
 def fit_blend(sides: Sides, cases: Cases, config: BlendConfig, *, exclude: Exclude) -> Fitted:
-    """Return the weights and floors that are best on validation cases, `exclude` being what lists leave out."""
+    """Return the weights and floors that are best on validation cases, `exclude` being what lists leave out.
+
+    What lists are filled with where there are too few candidates is the same for all weights, and no hit here.
+    """
     side, counters = sides.nearest, sides.counters
     equal = [CounterSide(counter=counter, weight=1.0, floor=1e-4) for counter in counters]
     blend = Blend(side, equal, sides.catalogue, config.candidates)
     chosen = _chosen(cases, config.cases)
     parts = [
-        _candidates(sides, blend, cases, chosen[begin : begin + _BATCH], exclude)
+        _candidates(sides, blend, cases, chosen[begin : begin + _BATCH], exclude, config.k)
         for begin in range(0, len(chosen), _BATCH)
     ]
     asked = _Cases(_joined(parts), cases.targets[chosen])
@@ -160,16 +163,16 @@ def _chosen(cases: Cases, most: int) -> npt.NDArray[np.int64]:
 
 
 def _candidates(
-    sides: Sides, blend: Blend, cases: Cases, chosen: npt.NDArray[np.int64], exclude: Exclude
+    sides: Sides, blend: Blend, cases: Cases, chosen: npt.NDArray[np.int64], exclude: Exclude, k: int
 ) -> Candidates:
     """Return what the sides say of the candidates of the chosen cases, without the items that lists leave out."""
     contexts = [cases.contexts(case, case + 1)[0] for case in chosen.tolist()]
-    vectors = np.zeros((len(contexts), 0), np.float32)
+    vectors, known = np.zeros((len(contexts), 0), np.float32), [False] * len(contexts)
     if sides.encoder is not None:
         moments = Moments(sides.catalogue.item_ids, sides.event_types)
         readings = [Reading([moments.of(at, context)], []) for at, context in enumerate(contexts)]
-        vectors, _ = sides.encoder.encode(readings, sides.catalogue.rows_of)
-    found = blend.candidates([context.known for context in contexts], vectors)
+        vectors, known = sides.encoder.encode(readings, sides.catalogue.rows_of)
+    found = blend.candidates([context.events.rows for context in contexts], vectors, known, k)
     for rows, context in zip(found.rows, contexts, strict=True):
         if exclude != "none":
             rows[np.isin(rows, context.events.rows[-1:] if exclude == "current" else context.events.rows)] = 0

@@ -59,9 +59,8 @@ def test_fitting_never_makes_it_worse_than_equal_weights() -> None:
     sides = Sides(encoder=None, nearest=None, counters=counters, catalogue=CATALOGUE)
     fitted = fit_blend(sides, cases, BlendConfig(monitor="mrr"), exclude="none")
     equal = Blend(None, [CounterSide(counter=counter, weight=1.0, floor=1e-4) for counter in counters], CATALOGUE, 500)
-    found = equal.candidates(
-        [context.known for context in cases.contexts(0, len(cases))], np.zeros((len(cases), 0), np.float32)
-    )
+    sessions, count = [context.events.rows for context in cases.contexts(0, len(cases))], len(cases)
+    found = equal.candidates(sessions, np.zeros((count, 0), np.float32), [False] * count, 20)
     scores = found.blended(equal.weights)
     own = np.where(found.rows == cases.targets[:, None], scores, -np.inf).max(axis=1)
     assert fitted.figures["mrr@20"] >= np.mean(1 / (scores >= own[:, None]).sum(axis=1))
@@ -73,6 +72,15 @@ def test_what_lists_leave_out_is_left_out_of_the_fit(exclude: Exclude, hits: flo
     cases = Cases([Events(rows, rows * 0, np.arange(2))], np.array([0]), np.array([1]), np.array([1]))
     sides = Sides(encoder=None, nearest=None, counters=[_rules(ITEMS)], catalogue=CATALOGUE)
     assert fit_blend(sides, cases, BlendConfig(), exclude=exclude).figures["hr@20"] == hits
+
+
+@pytest.mark.parametrize(("window", "hits"), [(1, 0.0), (2, 1.0)])
+def test_a_counter_is_fitted_on_what_it_reads_in_a_worker(window: int, hits: float) -> None:
+    rows = np.array([4, 0, 5])
+    cases = Cases([Events(rows, rows * 0, np.arange(3))], np.array([0]), np.array([2]), np.array([2]))
+    rules = ItemRules(ItemRulesParameters(window=window, decay=1.0), *_rules(1).tensors().values())
+    sides = Sides(encoder=None, nearest=None, counters=[rules], catalogue=CATALOGUE)
+    assert fit_blend(sides, cases, BlendConfig(), exclude="none").figures["hr@20"] == hits
 
 
 def test_only_so_many_cases_are_looked_at_and_whole_sessions_first() -> None:
@@ -130,6 +138,6 @@ def test_the_encoders_side_is_its_log_probability_among_its_candidates() -> None
     vectors[0] = 0
     side = EncoderSide(index=Index.build(vectors, "Flat"), vectors=vectors, scale=3.0, weight=1.0)
     blend = Blend(side, [], CATALOGUE, ITEMS)
-    found = blend.candidates([np.array([1])], vectors[5:6])
+    found = blend.candidates([np.array([1])], vectors[5:6], [True], 20)
     assert found.logits is not None
     assert np.exp(found.logits.astype(np.float64)).sum() == pytest.approx(1.0, abs=1e-4)
