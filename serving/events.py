@@ -56,7 +56,11 @@ class Reason(msgspec.Struct, frozen=True, gc=False):
     """Why an item is in a list."""
 
     kind: Annotated[
-        str, msgspec.Meta(description="`session`: near what this session looked at; `popular`: much clicked by all.")
+        str,
+        msgspec.Meta(
+            description="`session`: near what this session looked at, or clicked together with it; "
+            "`popular`: much clicked by all."
+        ),
     ]
     item_ids: Annotated[list[str], msgspec.Meta(description="The session's items that speak for it, strongest first.")]
 
@@ -65,7 +69,13 @@ class RecommendedItem(msgspec.Struct, frozen=True, gc=False):
     """One place in a list."""
 
     item_id: str
-    score: Annotated[float, msgspec.Meta(description="Comparable within its list only.")]
+    score: Annotated[
+        float,
+        msgspec.Meta(
+            description="Comparable within its list only. Where the bundle finds too few items, popular ones fill the "
+            "list and have the score of the last one found."
+        ),
+    ]
     reason: Reason
 
 
@@ -83,8 +93,8 @@ class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True):
     source: Annotated[
         str,
         msgspec.Meta(
-            description="`encoder`, `counters`, or `blend` of both, as the bundle has them; `popularity` where no item "
-            "of the session is known; `shed`: what is popular, made without looking at the session under overload."
+            description="`encoder`, `counters`, or `blend` of both, as the bundle has them; `popularity` where it "
+            "finds nothing for the session; `shed`: what is popular, made without a look at the session under overload."
         ),
     ]
     items: list[RecommendedItem]

@@ -27,7 +27,7 @@ class ItemKnnConfig:
     shrinkage: float = 20.0
     """Added to both counts, so that rare items are not alike by chance."""
     window: int = 20
-    """The newest items of a session that are looked up."""
+    """The last events of a session, whose known items are looked up."""
     decay: float = 0.8
     """Each counts by this to the power of its distance from the end."""
     followers: int = 100

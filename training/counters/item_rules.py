@@ -27,7 +27,7 @@ class SequentialRulesConfig:
     gap_power: float = 1.0
     """It counts 1 / gap to this power."""
     window: int = 50
-    """The newest items of a session that are looked up."""
+    """The last events of a session, whose known items are looked up."""
     decay: float = 0.6
     """Each counts by this to the power of its distance from the end."""
     normalise: float = 1.0
