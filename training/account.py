@@ -25,6 +25,8 @@ class LoopConfig:
     """Epochs without a better validation figure after which training stops; the best weights are kept."""
     monitor: str = "ndcg@20"
     """The validation figure that decides, one of `serving.ranks.summary`."""
+    validation_cases: int = 20_000
+    """Validation clicks that are looked at after an epoch, at most: those of the first sessions of a fixed shuffle."""
     threads: int = 2
     """CPU threads of torch; another number rounds differently."""
     device: Device = "auto"
@@ -34,6 +36,7 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         at_least(1, epochs=self.epochs, batch_targets=self.batch_targets, patience=self.patience, threads=self.threads)
+        at_least(1, validation_cases=self.validation_cases)
         known = ranks.summary(np.zeros(0, dtype=np.int64), MONITORED_AT)
         if self.monitor not in known:
             raise WrongUse(f"monitor {self.monitor!r} is no validation figure; there are {', '.join(known)}")

@@ -201,6 +201,7 @@ def make_trainer(recipe: Recipe, model: AnyConfig, data: Prepared, seed: int, st
             "model.time_of=none where the model has it, or take data with times"
         )
     scorer = EncoderScorer(encoder, recipe.window, data.counts)
+    cases = data.validation.some(recipe.loop.validation_cases)
     return Trainer(
         encoder=encoder,
         windows=windows,
@@ -210,7 +211,7 @@ def make_trainer(recipe: Recipe, model: AnyConfig, data: Prepared, seed: int, st
             target_counts(windows, len(data.catalogue)),
             recipe.loop.precision,
         ),
-        validate=lambda: validation_figures(scorer, data.validation, exclude=recipe.exclude, k=MONITORED_AT),
+        validate=lambda: validation_figures(scorer, cases, exclude=recipe.exclude, k=MONITORED_AT),
         config=recipe.loop,
         optimizer=recipe.optimizer,
         seed=seed,
@@ -230,7 +231,7 @@ def _validation(recipe: Recipe, data: Prepared, progress: Progress) -> dict[str,
     return {
         "protocol": recipe.protocol,
         "exclude": recipe.exclude,
-        "cases": len(data.validation),
+        "cases": len(data.validation.some(recipe.loop.validation_cases)),
         "epoch": best.number,
         "epochs": len(progress.epochs),
         "loss": best.loss,

@@ -68,6 +68,19 @@ class Cases:
     def _context(session: Events, position: int) -> Context:
         return Context(session.before(position), int(session.times[position]))
 
+    def some(self, most: int) -> "Cases":
+        """Return the cases of so many sessions of a fixed shuffle that they are `most` at most, in their own order."""
+        if len(self) <= most:
+            return self
+        order = np.random.default_rng(0).permutation(len(self.sequences))
+        turn = np.empty(len(order), dtype=np.int64)
+        turn[order] = np.arange(len(order))
+        turns = turn[self.session]
+        # Whole sessions; of a first one that has more cases than that, its first.
+        last = np.searchsorted(np.cumsum(np.bincount(turns, minlength=len(order))), most, side="right")
+        chosen = np.flatnonzero(turns < max(last, 1))[:most]
+        return Cases(self.sequences, self.session[chosen], self.position[chosen], self.click[chosen])
+
     def batches(self, size: int) -> Iterator[slice]:
         """Cut the cases into slices of at most `size`."""
         for begin in range(0, len(self), size):
