@@ -55,12 +55,17 @@ class RankedList(msgspec.Struct, frozen=True, gc=False):
 class Recommender:
     """Makes lists from one bundle. A list depends on its moment and vector alone, not on those beside it.
 
+    Args:
+        bundle: what makes them.
+        settings: how.
+        remembered: the events of a session whose items `exclude = seen` leaves out; None: as many as a worker keeps.
+
     Raises:
         WrongUse: the bundle's encoder reads more events than a session keeps, or needs what no session tells.
 
     """
 
-    def __init__(self, bundle: "Bundle", settings: ServingSettings) -> None:
+    def __init__(self, bundle: "Bundle", settings: ServingSettings, *, remembered: int | None = None) -> None:
         if bundle.manifest.needs:
             raise WrongUse(
                 f"bundle {bundle.id} needs {', '.join(bundle.manifest.needs)}, which no stream knows when it makes a "
@@ -74,7 +79,8 @@ class Recommender:
         self.bundle = bundle
         self.settings = settings
         # The same k for every query: an approximate index may look at other neighbours for another k.
-        excluded = {"none": 0, "current": 1, "seen": settings.session_length}[settings.exclude]
+        self._remembered = settings.session_length if remembered is None else remembered
+        excluded = {"none": 0, "current": 1, "seen": self._remembered}[settings.exclude]
         self._k = min(settings.list_size + excluded, len(bundle.catalogue))
         self._writer = ListWriter(bundle.catalogue.item_ids, source_of(bundle.manifest))
         self._top = bundle.popular_rows[: self._k].tolist()
@@ -154,7 +160,7 @@ class Recommender:
             return ()
         if self.settings.exclude == "current":
             return (moment.row,)
-        return set(self.bundle.catalogue.known_rows(moment.last(self.settings.session_length)))
+        return set(self.bundle.catalogue.known_rows(moment.last(self._remembered)))
 
     def _because(self, moments: Sequence[Moment], rows: Rows, because: Rows) -> Rows:
         """Return, in place of `NEAR`, that of the session's latest items which is nearest to the row `[n, size]`."""

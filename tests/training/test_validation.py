@@ -62,7 +62,7 @@ def test_figures_follow_every_step_of_an_optimizer(kind: Literal["adam", "sgd"])
         before = scorer.scores(contexts)
         validation_figures(scorer, cases, exclude="none", k=2)
         optimizer.zero_grad()
-        scorer._encoder.item_vectors().sum().backward()
+        scorer._encoder.item_vectors().sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step(0.5)
         with scorer.weights_at_rest():
             after = scorer.scores(contexts)

@@ -77,7 +77,7 @@ class Cases:
         turn[order] = np.arange(len(order))
         turns = turn[self.session]
         # Whole sessions; of a first one that has more cases than that, its first.
-        last = np.searchsorted(np.cumsum(np.bincount(turns, minlength=len(order))), most, side="right")
+        last = int(np.searchsorted(np.cumsum(np.bincount(turns, minlength=len(order))), most, side="right"))
         chosen = np.flatnonzero(turns < max(last, 1))[:most]
         return Cases(self.sequences, self.session[chosen], self.position[chosen], self.click[chosen])
 

@@ -4,11 +4,13 @@ import math
 import struct
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from serving.bundle import Bundle
 from serving.encoders import Reading, WindowEncoder
+from serving.events import RecommendedItem
 from serving.recommender import RankedList, Recommender
 from serving.session import Moment, join_lines, last_lines
 from serving.settings import MAX_SESSION_LENGTH, Exclude, ServingSettings
@@ -23,10 +25,13 @@ def evaluate_served(bundle: Bundle, cases: Cases, *, exclude: Exclude, k: int) -
     """Make the list that a worker would show before each case's click, and look for the click in it.
 
     Each session is handed to the bundle's own encoder, retrieval and recommender as `serving.process` hands it: a list
-    is a function of the session's clicks, so the hits are those that a worker counts live on the same clicks. They are
-    sessions already, so no gap cuts them. A worker remembers the last clicks only: as many as it can be set to keep.
+    is a function of the session's clicks, so the hits are those that a worker counts live on the same clicks, with two
+    exceptions, which protocols ask for. `seen` leaves out all items of a session, however long it is; a worker forgets
+    those of its oldest events. And ties count against the model: of items with the same score, the one that was clicked
+    has the last one's place.
     """
-    recommender = Recommender(bundle, serving_settings(exclude, k))
+    longest = int(cases.position.max(initial=1))
+    recommender = Recommender(bundle, serving_settings(exclude, k), remembered=longest)
     moments, targets = Moments.of_bundle(bundle), cases.targets
     ranks = np.zeros(len(cases), dtype=np.int64)
     top = np.zeros((len(cases), k), dtype=np.int64)
@@ -37,8 +42,22 @@ def evaluate_served(bundle: Bundle, cases: Cases, *, exclude: Exclude, k: int) -
             shown = bundle.catalogue.rows(_shown(ranked))
             top[at, : len(shown)] = shown
             places = np.flatnonzero(shown == targets[at])
-            ranks[at] = places[0] + 1 if targets[at] and len(places) else 0
+            if targets[at] and len(places):
+                ranks[at] = _last_alike(ranked, int(places[0])) + 1
     return Evaluated(ranks, top)
+
+
+def _last_alike(ranked: RankedList, place: int) -> int:
+    """Return the last place, from 0, of the items that score as the one at `place`, which fills no gap in the list."""
+    items = msgspec.json.decode(ranked.items, type=list[RecommendedItem])
+    item = items[place]
+    while (
+        place + 1 < len(items)
+        and items[place + 1].score == item.score
+        and items[place + 1].reason.kind == item.reason.kind != "popular"
+    ):
+        place += 1
+    return place
 
 
 def serving_settings(exclude: Exclude, k: int) -> ServingSettings:
