@@ -75,7 +75,7 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "bol.com's sample of clicks (Serenade), seven days",
         "Each of the last 7 x 24 hours of `train`, predicted by a model of all that is earlier; the current "
-        "item is left out. `counters` are VMIS-kNN and its kin, tuned as the blend is.",
+        "item is left out. Chosen once, before the first of the days.",
         ("serenade_days",),
         ("recall@20", "mrr@20"),
         (),
