@@ -71,7 +71,7 @@ def test_a_demo_on_its_own_broker_leaves_nothing_behind(
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
-    report, kept = run_demo(tmp_path, "--data", str(shop), "--training-seconds", "10")
+    report, kept = run_demo(tmp_path, "--data", str(shop), "--training-seconds", "5")
     check(report, kept)
     assert list(folder.iterdir()) == []
     assert processes_in(folder) == []

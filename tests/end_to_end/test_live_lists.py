@@ -64,7 +64,7 @@ def test_live_lists_are_those_of_torch_scoring_densely(
     recipe = find_recipe("quick")
     protocol = parse_protocol(recipe.protocol)
     trained = train_bundle(
-        recipe, read_training(data, protocol, recipe.preparation), seed=1, out=tmp_path / "bundle", max_seconds=15
+        recipe, read_training(data, protocol, recipe.preparation), seed=1, out=tmp_path / "bundle", max_seconds=4
     )
     bundle, encoder = trained.bundle, trained.encoder
     assert encoder is not None

@@ -123,7 +123,7 @@ def test_a_bundle_that_needs_the_time_of_the_query_is_refused(
     service = new_service(kafka_broker)
     service.bundle = tmp_path / "comparisons-only"
     write_tiny_bundle(service.bundle, form="window", time_of="query")
-    assert_refused(service.start_worker(), "needs query_time", "model.time_of=last")
+    assert_refused(service.start_worker(), "needs query_time", "model.time_of=last", code=2)
 
 
 def test_a_port_that_is_taken_is_refused(kafka_broker: str, new_service: NewService) -> None:
