@@ -210,9 +210,9 @@ def encoders(part: Part) -> str:
 ## {TITLES["encoders"]}
 
 CPU us per click for the session vector alone, no index and no list, by the events that the session has by then: random
-weights, {batch} sessions at a time, one thread, median of {part.details["options"]["repeats"]}. `gru` and `lstm` carry their
-state from click to click, and read again, from where it last began anew, only after a restart or for a new bundle; the
-others read the window at each click. What lies before the window costs nothing.
+weights, {batch} sessions at a time, one thread, median of {part.details["options"]["repeats"]}. `gru` and `lstm` carry
+their state from click to click, and read again, from where it last began anew, only after a restart or for a new
+bundle; the others read the window at each click. What lies before the window costs nothing.
 
 {table(["encoder", "numbers", "window", "reads", *(f"{length} events" for length in lengths)], rows)}
 {conditions(part.details)}"""
