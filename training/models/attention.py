@@ -7,6 +7,7 @@ Shape suffixes, this file only:
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
@@ -17,6 +18,7 @@ from torch.nn import functional
 from serving.errors import WrongUse
 from training.batches import Sessions
 from training.checks import at_least
+from training.models.dropout import Dropout
 from training.models.encoder import EncoderConfig, SessionEncoder
 from training.models.items import unit
 
@@ -81,6 +83,39 @@ class AttentionEncoder(SessionEncoder):
     def shaped(self, x: Tensor) -> Tensor:
         """Return vectors as scores want them: of length 1 where scores are cosines."""
         return unit(x) if self.items.unit_norm else x
+
+
+class PlacedEncoder(AttentionEncoder):
+    """Input vectors with a learned vector for each place of the window, blocks, and a layer norm at the end.
+
+    Args:
+        items: size of the catalogue, without padding.
+        config: the encoder's.
+        event_types: how many types the data know.
+        block: makes one block, `config.blocks` times.
+
+    """
+
+    def __init__(self, items: int, config: AttentionConfig, event_types: int, block: Callable[[], nn.Module]) -> None:
+        # Plain inner products with a table of tied vectors want them short at first, or the softmax starts saturated;
+        # short ones are then made as long as other inputs.
+        plain = config.temperature is None
+        super().__init__(items, config, event_types, std=0.02 if plain else None)
+        self._widen = config.dim**0.5 if plain else 1.0
+        self.places = nn.Parameter(torch.randn(config.window, config.dim) * 0.02)
+        self.dropout = Dropout(config.dropout)
+        self.blocks = nn.ModuleList(block() for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(config.dim)
+        small_weights(self)
+
+    def enter(self, x_BLD: Tensor) -> Tensor:
+        """Return input vectors with their places, `[B, L, D]`."""
+        entered: Tensor = self.dropout(self._widen * x_BLD + self.places[: x_BLD.shape[1]])
+        return entered
+
+    def leave(self, x: Tensor) -> Tensor:
+        """Return session vectors `[..., D]`."""
+        return self.shaped(self.norm(x))
 
 
 class _Window(nn.Module):

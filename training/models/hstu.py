@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from serving.encoders import TimeOf
 from serving.encoders.events import AGES
-from training.models.attention import AttentionConfig, AttentionEncoder, at, seen, small_weights
+from training.models.attention import AttentionConfig, PlacedEncoder, at, seen
 from training.models.dropout import Dropout
 
 
@@ -33,29 +33,14 @@ class HSTUConfig(AttentionConfig):
     """A bias by how many events back one lies."""
 
 
-class HSTU(AttentionEncoder):
+class HSTU(PlacedEncoder):
     """The encoder."""
 
     kind = "hstu"
 
     def __init__(self, items: int, config: HSTUConfig, event_types: int = 0) -> None:
-        super().__init__(items, config, event_types, std=0.02 if config.temperature is None else None)
+        super().__init__(items, config, event_types, lambda: _Block(config))
         self.time_of = config.time_of
-        self._widen = config.dim**0.5
-        self.places = nn.Parameter(torch.randn(config.window, config.dim) * 0.02)
-        self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
-        self.norm = nn.LayerNorm(config.dim)
-        small_weights(self)
-
-    def enter(self, x_BLD: Tensor) -> Tensor:
-        """Return input vectors with their places, `[B, L, D]`."""
-        entered: Tensor = self.dropout(self._widen * x_BLD + self.places[: x_BLD.shape[1]])
-        return entered
-
-    def leave(self, x: Tensor) -> Tensor:
-        """Return session vectors `[..., D]`."""
-        return self.shaped(self.norm(x))
 
 
 class _Block(nn.Module):

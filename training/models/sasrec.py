@@ -11,12 +11,11 @@ Shape suffixes, this file only:
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from training.checks import above
-from training.models.attention import Attention, AttentionConfig, AttentionEncoder, at, small_weights
+from training.models.attention import Attention, AttentionConfig, PlacedEncoder, at
 from training.models.dropout import Dropout
 
 
@@ -32,30 +31,13 @@ class SASRecConfig(AttentionConfig):
         above(0, expansion=self.expansion)
 
 
-class SASRec(AttentionEncoder):
+class SASRec(PlacedEncoder):
     """The encoder."""
 
     kind = "sasrec"
 
     def __init__(self, items: int, config: SASRecConfig, event_types: int = 0) -> None:
-        # Plain inner products with a table of tied vectors want them short at first, or the softmax starts saturated.
-        super().__init__(items, config, event_types, std=0.02 if config.temperature is None else None)
-        self._widen = config.dim**0.5 if config.temperature is None else 1.0
-        self.places = nn.Parameter(torch.randn(config.window, config.dim) * 0.02)
-        self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
-        self.norm = nn.LayerNorm(config.dim)
-        small_weights(self)
-
-    def enter(self, x_BLD: Tensor) -> Tensor:
-        """Return input vectors with their places, `[B, L, D]`."""
-        x_BLD = self._widen * x_BLD + self.places[: x_BLD.shape[1]]
-        entered: Tensor = self.dropout(x_BLD)
-        return entered
-
-    def leave(self, x: Tensor) -> Tensor:
-        """Return session vectors `[..., D]`."""
-        return self.shaped(self.norm(x))
+        super().__init__(items, config, event_types, lambda: _Block(config))
 
 
 class _Block(nn.Module):
