@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from serving.bundle import load_bundle
+from serving.bundle import Manifest, load_bundle
 from serving.catalogue import Catalogue
 from serving.errors import WrongUse
 from training.checkpoint import checkpoints_of, load_checkpoint
@@ -28,9 +28,13 @@ _TYPE_TABLE = "types.weight"
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """The encoder of a bundle: its weights by their names, and what the rows of its tables are."""
+    """The encoder of a bundle: its weights by their names, and what the rows of its tables are.
+
+    `clicks` are the fingerprints of all that it has learned from, by itself and by those that it started from.
+    """
 
     bundle: str
+    clicks: Sequence[str]
     catalogue: Catalogue
     event_types: Sequence[str]
     weights: Mapping[str, Tensor]
@@ -56,6 +60,7 @@ def read_start(bundle: Path, recipe: Recipe) -> Start:
     checkpoint = load_checkpoint(checkpoints_of(bundle), identity_of(manifest), otherwise=otherwise)
     return Start(
         bundle=loaded.id,
+        clicks=[manifest.data["fingerprint"], *learned_before(manifest)],
         catalogue=loaded.catalogue,
         event_types=manifest.session_encoder.event_types,
         weights={
@@ -64,6 +69,11 @@ def read_start(bundle: Path, recipe: Recipe) -> Start:
             if name.startswith("best/")
         },
     )
+
+
+def learned_before(manifest: Manifest) -> list[str]:
+    """Return the fingerprints of the clicks that a bundle's weights had learned from before its own training."""
+    return list(manifest.metrics.get("started_from", {}).get("clicks", []))
 
 
 @torch.no_grad()
@@ -83,13 +93,17 @@ def initialise(encoder: SessionEncoder, start: Start, catalogue: Catalogue, even
 
 
 def account(start: Start, catalogue: Catalogue) -> dict[str, Any]:
-    """Return what a manifest says of a start: the bundle, and how many items stayed, came and left."""
+    """Return what a manifest says of a start: the bundle, how many items stayed, came and left, and what it had learnt.
+
+    `clicks` are the fingerprints of all clicks that were learned from before, by it and by those that it started from.
+    """
     kept = len(catalogue.known_rows(start.catalogue.item_ids[1:]))
     return {
         "bundle": start.bundle,
         "kept": kept,
         "new": len(catalogue) - kept,
         "retired": len(start.catalogue) - kept,
+        "clicks": list(start.clicks),
     }
 
 

@@ -62,7 +62,11 @@ def test_kept_items_and_types_have_the_same_vectors_bit_for_bit(tied: bool) -> N
         old.get_parameter("types.weight").normal_()
     fresh = {name: tensor.clone() for name, tensor in new.state_dict().items()}
     start = Start(
-        bundle="b", catalogue=Catalogue([*"abcd"]), event_types=["click", "buy"], weights=dict(old.state_dict())
+        bundle="b",
+        clicks=[],
+        catalogue=Catalogue([*"abcd"]),
+        event_types=["click", "buy"],
+        weights=dict(old.state_dict()),
     )
     initialise(new, start, Catalogue(["x", "b", "d"]), ["buy", "view", "click"])
     for name, tensor in new.state_dict().items():
@@ -106,6 +110,7 @@ def test_a_training_goes_on_from_a_bundle(
         "kept": len(old) - 7,
         "new": 3,
         "retired": 7,
+        "clicks": [trained.bundle.manifest.data["fingerprint"]],
     }
     assert sum(catalogue.row(item) != old.row(item) for item in catalogue.item_ids[1:] if old.row(item)) <= 4
     clicked = newer.clicks.frame.get_column("item_id").value_counts()
@@ -116,6 +121,7 @@ def test_a_training_goes_on_from_a_bundle(
     # It is a bundle like any other: a training may start from it, and from it alone once begun.
     again = read_start(bundle.directory, recipe)
     assert again.catalogue.item_ids == catalogue.item_ids
+    assert again.clicks == [newer.clicks.fingerprint, trained.bundle.manifest.data["fingerprint"]]
     shutil.copytree(checkpoints_of(bundle.directory), checkpoints_of(tmp_path / "on"))
     with pytest.raises(CheckpointError, match="its started_from is"):
         train_bundle(recipe, newer, seed=5, out=tmp_path / "on", resume=True)

@@ -13,6 +13,7 @@ from training.evaluation.bootstrap import RESAMPLES, Difference, paired_differen
 from training.evaluation.case_ranks import CaseRanks, Over, case_ranks, same_cases
 from training.evaluation.protocols import make_task, path_of, rank_bundle
 from training.evaluation.terms import Terms
+from training.warm_start import learned_before
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ def rank_cases(bundle: Bundle, path: Path, terms: Terms, options: ReadOptions | 
             f"bundle {bundle.id} was trained on other clicks ({data.get('protocol', 'no protocol known')}, "
             f"{data.get('rows', '?')} clicks) than {terms.protocol} leaves to training here ({len(training.clicks)} "
             "clicks), so the test may be among them; name the data and the protocol of its training"
+        )
+    if set(learned_before(bundle.manifest)) - {training.clicks.fingerprint}:
+        raise WrongUse(
+            f"bundle {bundle.id} started from bundle {bundle.manifest.metrics['started_from']['bundle']}, which had "
+            "learned from other clicks, so the test may be among them; compare bundles that were trained from scratch"
         )
     held_out = read_test(path, terms.protocol, read_description(data)[1], options)
     task = make_task(held_out, training, bundle, terms)

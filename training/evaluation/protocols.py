@@ -28,6 +28,7 @@ from training.evaluation.metrics import list_figures
 from training.evaluation.scorers import fit_baselines
 from training.evaluation.served import BundleScorer, evaluate_served
 from training.evaluation.terms import Terms
+from training.warm_start import learned_before
 
 INTERVAL_METRICS = ("recall", "mrr", "ndcg")
 
@@ -74,7 +75,7 @@ class Report:
     trained_on: dict[str, Any]
     tested_on: dict[str, Any]
     same_training: bool
-    """The bundle was trained on the very clicks that the baselines were fitted on."""
+    """The bundle was trained on the very clicks that the baselines were fitted on, and started from no other."""
     ranks: CaseRanks
     """The bundle's rank of each case."""
     command: str = ""
@@ -122,7 +123,7 @@ def evaluate(
         seed=bundle.manifest.seed,
         trained_on=training.clicks.summary(),
         tested_on=task.held_out.log.summary(),
-        same_training=data.get("fingerprint") == training.clicks.fingerprint,
+        same_training={data.get("fingerprint"), *learned_before(bundle.manifest)} == {training.clicks.fingerprint},
         ranks=case_ranks(task.held_out, task.cases, found.ranks),
         command=command,
         preparation=preparation,

@@ -1,10 +1,11 @@
 """CORE: a session is a weighted mean of the vectors of its own items, so both live in one space.
 
 Hou et al., CORE: Simple and Effective Session-based Recommendation within Consistent Representation Space, SIGIR 2022,
-https://arxiv.org/abs/2204.11067: a network only decides the weights (section 3.2), dropout falls on the item vectors
-(section 3.3), scores are cosines with a temperature.  Deviations: causal, so that one pass learns from every position:
-the weights of position i are those of a last attention from event i to the events up to it, whose values are the item
-vectors themselves; pre-norm blocks.  Without blocks it is CORE-ave, the plain mean.
+https://arxiv.org/abs/2204.11067: a network only decides the weights (section 3.2), and scores are cosines with a
+temperature (section 3.3).  Deviations: causal, so that one pass learns from every position: the weights of position i
+are those of a last attention from event i to the events up to it, whose values are what the encoder reads of them
+(vectors of items, of length 1; those of types and silences too, where it reads them); pre-norm blocks; dropout falls on
+what is read alone, not on the vectors that are scored.  Without blocks it is CORE-ave, the plain mean.
 
 Shape suffixes, this file only:
     B sessions    L positions, oldest first, padded on the right    D width
@@ -29,7 +30,7 @@ class COREConfig(AttentionConfig):
     expansion: float = 4.0
     """Width of the feed-forward layer, as a multiple of `dim`."""
     item_dropout: float = 0.2
-    """Share of the values of the item vectors, those that are averaged, that training sets to zero."""
+    """Share of the values that are read, and averaged, that training sets to zero."""
     blocks: int = 1
     """Blocks before the weights; 0 is the plain mean."""
 

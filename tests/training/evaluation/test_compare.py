@@ -2,6 +2,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -127,6 +128,19 @@ def test_other_metrics_are_a_wrong_use(metric: str) -> None:
 def test_a_bundle_is_ranked_as_its_report_says(bundles: tuple[Bundle, Bundle], clicks: Path) -> None:
     ranked = rank_cases(bundles[0], clicks, TERMS)
     assert ranked.frame.equals(evaluate(bundles[0], clicks, TERMS).ranks.frame)
+
+
+def test_a_bundle_that_started_from_one_of_other_clicks_is_refused(
+    bundles: tuple[Bundle, Bundle], clicks: Path
+) -> None:
+    bundle = bundles[0]
+    started = {"started_from": {"bundle": "0123", "clicks": [bundle.manifest.data["fingerprint"], "of the test too"]}}
+    manifest = msgspec.structs.replace(bundle.manifest, metrics={**bundle.manifest.metrics, **started})
+    warm = dataclasses.replace(bundle, manifest=manifest)
+    with pytest.raises(WrongUse, match="started from bundle 0123, which had learned from other clicks"):
+        rank_cases(warm, clicks, TERMS)
+    assert not evaluate(warm, clicks, TERMS).same_training
+    assert evaluate(bundle, clicks, TERMS).same_training
 
 
 def test_a_bundle_of_other_clicks_is_refused(bundles: tuple[Bundle, Bundle], clicks: Path) -> None:
