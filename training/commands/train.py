@@ -8,7 +8,7 @@ import typer
 from training.commands.options import MaxBadShare, TimeUnit
 
 # The names of training.recipes.RECIPES, which help shall show without loading torch.
-RECIPE_NAMES = ("diginetica", "ml1m", "ml1m_time", "quick", "rsc15_100k", "serenade_sample")
+RECIPE_NAMES = ("diginetica", "ml1m", "ml1m_time", "quick", "rsc15_100k", "serenade_sample", "vmis_knn")
 
 _SHOWN = ("recall@", "mrr@", "ndcg@")
 

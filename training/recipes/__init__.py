@@ -7,11 +7,11 @@ Beside its `RECIPE` a module may have a `SPACE`: what `nextclick tune` tries, by
 from collections.abc import Mapping
 
 from serving.errors import WrongUse
-from training.recipes import diginetica, ml1m, ml1m_time, quick, rsc15_100k, serenade_sample
+from training.recipes import diginetica, ml1m, ml1m_time, quick, rsc15_100k, serenade_sample, vmis_knn
 from training.recipes.overrides import override
 from training.recipes.recipe import Recipe
 
-_MODULES = (diginetica, ml1m, ml1m_time, quick, rsc15_100k, serenade_sample)
+_MODULES = (diginetica, ml1m, ml1m_time, quick, rsc15_100k, serenade_sample, vmis_knn)
 
 RECIPES: dict[str, Recipe] = {module.RECIPE.name: module.RECIPE for module in _MODULES}
 SPACES: dict[str, Mapping[str, str]] = {module.RECIPE.name: getattr(module, "SPACE", {}) for module in _MODULES}
