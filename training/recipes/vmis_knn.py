@@ -1,8 +1,8 @@
 """VMIS-kNN (Serenade, SIGMOD 2022) alone: the sessions most like this one vote. Nothing to train, ready in seconds.
 
 data      any; measured on serenade-sample (113,601 training clicks) and rsc15-100k (53,254)
-protocol  next-item: the data's own test and validation files, else the last tenth of the sessions; on serenade-sample the
-          current item is left out, on rsc15-100k nothing is; items that training does not know are misses
+protocol  next-item: the data's own test and validation files, else the last tenth of the sessions; on serenade-sample
+          the current item is left out, on rsc15-100k nothing is; items that training does not know are misses
 figures   MRR@20; there is no seed. serenade-sample's test (927 predictions): .337, and .345 with what 40 trials of
           `nextclick tune` chose on its validation file (window 4, 50 neighbours of 461, idf 2.6, cosine). rsc15-100k's
           test (10,068): .350 (40 trials: window 2, 61 neighbours of 3,902, idf .62, reciprocal)
