@@ -19,6 +19,7 @@ from training.losses import LossConfig
 from training.models import GRUConfig
 from training.optimizer import OptimizerConfig
 from training.recipes.recipe import Recipe
+from training.recipes.spaces import GRU_SPACE
 
 RECIPE = Recipe(
     name="quick",
@@ -32,12 +33,4 @@ RECIPE = Recipe(
     window=50,
 )
 
-SPACE = {
-    "optimizer.learning_rate": "1e-3..1e-2:log",
-    "model.dim": "64|100|128",
-    "model.hidden": "64|100|128",
-    "model.dropout": "0.1..0.5",
-    "model.temperature": "0.03..0.1",
-    "loss.negatives": "512|1024|2048",
-    "loss.alpha": "0..1",
-}
+SPACE = GRU_SPACE
