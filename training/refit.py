@@ -9,8 +9,9 @@ from serving.bundle.read import read_manifest
 from serving.errors import WrongUse
 from serving.retrieval import Weights
 from training.data.dataset import describe, read_training
+from training.data.protocol import parse_protocol
 from training.data.readers import ReadOptions
-from training.data.splits import Training, parse_protocol
+from training.data.splits import Training
 from training.identity import difference
 from training.recipes.recipe import Recipe
 

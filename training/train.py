@@ -16,7 +16,8 @@ from training.checkpoint import CHECKPOINT, checkpoints_of, load_checkpoint
 from training.contents import blend_of, bundle_contents, encoder_part, fit_counters
 from training.curve import write_curve
 from training.data.dataset import describe
-from training.data.splits import Training, parse_protocol
+from training.data.protocol import parse_protocol
+from training.data.splits import Training
 from training.determinism import deterministic, seeded
 from training.errors import DataError
 from training.identity import identity

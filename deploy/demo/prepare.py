@@ -9,11 +9,13 @@ from deploy.demo.scoreboard import K
 from serving.settings import Exclude
 from training.counters import fit_popularity, fit_sequential_rules
 from training.data.clean import Preparation
+from training.data.cuts import HeldOut
 from training.data.dataset import read_test, read_training
 from training.data.generator import generate
+from training.data.protocol import Protocol
 from training.data.readers import ReadOptions
 from training.data.sequences import build_catalogue, popularity, to_sequences
-from training.data.splits import HeldOut, Protocol, Training, split
+from training.data.splits import Training, split
 from training.evaluation.cases import build_cases
 from training.evaluation.dense import evaluate_dense
 from training.evaluation.scorers import CounterScorer, Scorer

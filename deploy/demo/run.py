@@ -25,8 +25,8 @@ from serving.errors import NextclickError, WrongUse
 from serving.output import check_writable, write_json
 from stream.contract.topics import create_topics, delete_topics
 from stream.settings import Settings, known_settings, load_settings
+from training.data.protocol import parse_protocol
 from training.data.readers import ReadOptions
-from training.data.splits import parse_protocol
 from training.progress import shown_progress
 from training.recipes import Recipe, find_recipe
 from training.train import train_bundle

@@ -24,8 +24,8 @@ from serving.index import Index
 from tests.benchmarks.results import CACHE, say
 from tests.public_data import data_home
 from training.data.dataset import read_test, read_training
+from training.data.protocol import parse_protocol
 from training.data.sequences import to_sequences
-from training.data.splits import parse_protocol
 from training.recipes import find_recipe, override
 from training.train import train_bundle
 

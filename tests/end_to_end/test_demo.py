@@ -12,8 +12,8 @@ import pytest
 
 from serving.bundle import load_bundle
 from serving.ranks import hit_rate
+from training.data.cuts import whole
 from training.data.readers import read_log
-from training.data.splits import whole
 from training.evaluation.cases import build_cases
 from training.evaluation.served import evaluate_served
 

@@ -21,7 +21,7 @@ from stream.settings import Settings
 from tests.waiting import wait_for
 from training.batches import Sessions
 from training.data.dataset import read_test, read_training
-from training.data.splits import parse_protocol
+from training.data.protocol import parse_protocol
 from training.models import SessionEncoder
 from training.recipes import find_recipe
 from training.train import train_bundle

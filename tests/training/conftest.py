@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from training.data.generator import generate
+from training.data.protocol import parse_protocol
 from training.data.sequences import Events, Rows
-from training.data.splits import Training, parse_protocol, split
+from training.data.splits import Training, split
 from training.evaluation.cases import Context
 from training.loop import LoopConfig
 from training.losses import LossConfig

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from training.data.dataset import read_training
-from training.data.splits import parse_protocol
+from training.data.protocol import parse_protocol
 from training.loop import LoopConfig, Report
 from training.losses import LossConfig
 from training.models import SASRecConfig

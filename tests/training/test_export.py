@@ -12,8 +12,8 @@ from tests.public_data import public_data
 from tests.training.conftest import as_events
 from training.data.dataset import read_training
 from training.data.generator import generate
+from training.data.protocol import parse_protocol
 from training.data.sequences import Events, build_catalogue, to_events
-from training.data.splits import parse_protocol
 from training.errors import TrainingError
 from training.export import OPSET, check_parity, event_tables, export_encoder
 from training.models import (

@@ -11,8 +11,9 @@ from training.checkpoint import checkpoints_of, load_checkpoint
 from training.counters import ItemKnnConfig, PopularityConfig
 from training.data.dataset import read_training
 from training.data.generator import generate
+from training.data.protocol import parse_protocol
 from training.data.readers import ReadOptions
-from training.data.splits import Training, parse_protocol
+from training.data.splits import Training
 from training.data.writers import write_log
 from training.identity import identity_of
 from training.loop import LoopConfig, Report

@@ -11,7 +11,8 @@ from serving.errors import WrongUse
 from training.checkpoint import checkpoints_of
 from training.data.dataset import read_description
 from training.data.generator import generate
-from training.data.splits import Training, parse_protocol
+from training.data.protocol import parse_protocol
+from training.data.splits import Training
 from training.errors import CheckpointError, DataError
 from training.evaluation.cases import build_cases
 from training.evaluation.served import evaluate_served

@@ -56,8 +56,8 @@ def compare(
     from serving.bundle import load_bundle
     from serving.output import write_json
     from training.data.dataset import read_description
+    from training.data.protocol import parse_protocol
     from training.data.readers import ReadOptions
-    from training.data.splits import parse_protocol
     from training.evaluation.compare import compare_ranks, parse_metric, rank_cases
     from training.evaluation.table import comparison_json, print_comparison
     from training.evaluation.terms import Terms

@@ -65,8 +65,8 @@ def evaluate(
     from serving.bundle import load_bundle
     from serving.output import write_json
     from training.data.dataset import read_description
+    from training.data.protocol import parse_protocol
     from training.data.readers import ReadOptions
-    from training.data.splits import parse_protocol
     from training.evaluation.protocols import evaluate as run
     from training.evaluation.table import print_report, to_json
     from training.evaluation.terms import Terms

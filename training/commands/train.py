@@ -56,8 +56,8 @@ def train(
     from rich.console import Console
 
     from training.data.dataset import read_training
+    from training.data.protocol import parse_protocol
     from training.data.readers import ReadOptions
-    from training.data.splits import parse_protocol
     from training.parallel import started_by_torchrun
     from training.progress import shown_progress
     from training.recipes import find_recipe, override

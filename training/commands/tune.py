@@ -53,8 +53,8 @@ def tune(
     from rich.console import Console
 
     from training.data.dataset import read_training
+    from training.data.protocol import parse_protocol
     from training.data.readers import ReadOptions
-    from training.data.splits import parse_protocol
     from training.recipes import SPACES, find_recipe, override
     from training.tune import RECORD, Plan, build_space, check_out, monitored, read_record, search
     from training.tune.shown import options_line, print_record, shown_search

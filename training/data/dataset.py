@@ -15,20 +15,11 @@ import polars as pl
 
 from serving.errors import WrongUse
 from training.data.clean import Preparation, filter_clicks, sessionise
+from training.data.cuts import HeldOut, whole, with_sessions, without_unknown
 from training.data.log import ClickLog, make_log
-from training.data.protocol import Conventions
+from training.data.protocol import Conventions, Protocol, parse_protocol
 from training.data.readers import ReadOptions, read_log
-from training.data.splits import (
-    HeldOut,
-    Protocol,
-    Training,
-    parse_protocol,
-    split,
-    split_validation,
-    whole,
-    with_sessions,
-    without_unknown,
-)
+from training.data.splits import Training, split, split_validation
 
 _ENDINGS = (".dat", ".txt", ".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
 _BESIDE = ("movies.dat", "users.dat", "movies.csv", "links.csv", "tags.csv", "readme.txt")

@@ -8,38 +8,16 @@ from training.data.cuts import (
     DAY_MS,
     HeldOut,
     Split,
-    first_clicks,
     from_time,
     last_days,
     last_share,
     leave_one_out,
     period,
     session_ratio,
-    whole,
-    with_sessions,
-    without_unknown,
 )
 from training.data.log import ClickLog
-from training.data.protocol import Protocol, parse_protocol
+from training.data.protocol import Protocol
 from training.errors import DataError
-
-__all__ = [
-    "HeldOut",
-    "Protocol",
-    "Split",
-    "Training",
-    "cycles",
-    "first_clicks",
-    "last_days",
-    "last_share",
-    "leave_one_out",
-    "parse_protocol",
-    "split",
-    "split_validation",
-    "whole",
-    "with_sessions",
-    "without_unknown",
-]
 
 DEFAULT_SHARE = 0.1
 

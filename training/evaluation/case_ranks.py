@@ -8,7 +8,7 @@ from typing import Literal
 import polars as pl
 
 from serving.ranks import Ranks
-from training.data.splits import HeldOut
+from training.data.cuts import HeldOut
 from training.evaluation.cases import Cases, Ints
 
 Over = Literal["sessions", "users"]

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.catalogue import Catalogue
+from training.data.cuts import HeldOut, first_clicks
 from training.data.sequences import Events, session_numbers, to_events
-from training.data.splits import HeldOut, first_clicks
 
 Ints = npt.NDArray[np.int64]
 

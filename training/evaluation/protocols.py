@@ -15,10 +15,11 @@ from serving.errors import WrongUse
 from serving.ranks import Ranks, gains, summary
 from serving.settings import MAX_LIST_SIZE
 from training.data.clean import Preparation
+from training.data.cuts import HeldOut
 from training.data.dataset import counted, read_description, read_test, read_training
 from training.data.readers import ReadOptions
 from training.data.sequences import Rows, to_sequences
-from training.data.splits import HeldOut, Training
+from training.data.splits import Training
 from training.evaluation.bootstrap import intervals
 from training.evaluation.case_ranks import CaseRanks, case_ranks
 from training.evaluation.cases import Cases, Ints, build_cases

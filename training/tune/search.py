@@ -14,7 +14,8 @@ from serving.errors import WrongUse
 from training.checks import above, at_least
 from training.contents import code_revision
 from training.data.dataset import describe
-from training.data.splits import Training, parse_protocol
+from training.data.protocol import parse_protocol
+from training.data.splits import Training
 from training.errors import TrainingError
 from training.prepared import Prepared, prepare_training
 from training.recipes import Recipe, override

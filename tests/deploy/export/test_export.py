@@ -24,9 +24,9 @@ from stream.errors import BrokerError, TopicError
 from stream.settings import Settings
 from training.data.clean import Preparation
 from training.data.dataset import describe, read_training
+from training.data.protocol import parse_protocol
 from training.data.readers import read_log
 from training.data.readers.exported import read_export
-from training.data.splits import parse_protocol
 
 NewSettings = Callable[..., Settings]
 Record = tuple[str | None, bytes | None, list[tuple[str, bytes]]]

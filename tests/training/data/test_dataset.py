@@ -9,8 +9,9 @@ from training.data.clean import Preparation
 from training.data.dataset import describe, find_parts, read_described, read_description, read_test, read_training
 from training.data.generator import generate
 from training.data.log import ClickLog, make_log
+from training.data.protocol import parse_protocol
 from training.data.readers import read_log
-from training.data.splits import parse_protocol, split
+from training.data.splits import split
 from training.data.writers import write_log
 
 HEADER = "SessionId,ItemId,Time\n"

@@ -6,10 +6,10 @@ import pytest
 from serving.errors import WrongUse
 from training.counters import fit_popularity, fit_sequential_rules
 from training.data.clean import sessionise
+from training.data.cuts import last_share
 from training.data.generator import EVENT_SHARES, FIDELITY, FOLLOWERS, MAX_LENGTH, MEAN_LENGTH, build_shop, generate
 from training.data.readers import read_log
 from training.data.sequences import build_catalogue, popularity, session_numbers, to_sequences
-from training.data.splits import last_share
 from training.data.writers import write_log
 from training.evaluation.cases import Context, build_cases
 from training.evaluation.dense import evaluate_dense

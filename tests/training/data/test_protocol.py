@@ -7,10 +7,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from serving.errors import WrongUse
-from training.data.cuts import DAY_MS
+from training.data.cuts import DAY_MS, HeldOut, Split
 from training.data.log import ClickLog, make_log
-from training.data.protocol import Conventions
-from training.data.splits import HeldOut, Protocol, Split, cycles, parse_protocol, split, split_validation
+from training.data.protocol import Conventions, Protocol, parse_protocol
+from training.data.splits import cycles, split, split_validation
 from training.errors import DataError
 
 NAMES = [

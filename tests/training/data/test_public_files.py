@@ -2,9 +2,11 @@ import polars as pl
 import pytest
 
 from tests.public_data import public_data
+from training.data.cuts import HeldOut
 from training.data.dataset import counted, read_test, read_training
+from training.data.protocol import parse_protocol
 from training.data.readers import read_log
-from training.data.splits import HeldOut, Training, parse_protocol
+from training.data.splits import Training
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from serving.ranks import Ranks
 from serving.settings import Exclude
 from tests.public_data import public_data
 from training.counters import SequentialRulesConfig, SessionKnnConfig, fit_sequential_rules, fit_session_knn
+from training.data.cuts import HeldOut, leave_one_out, whole
 from training.data.log import ClickLog
 from training.data.readers import read_log
 from training.data.sequences import build_catalogue, popularity, session_ends, to_sequences
-from training.data.splits import HeldOut, leave_one_out, whole
 from training.evaluation.cases import Cases, build_cases
 from training.evaluation.dense import evaluate_dense
 from training.evaluation.scorers import CounterScorer

@@ -16,9 +16,10 @@ from tests.tiny_bundle import tiny_contents
 from training.commands import compare as compare_command
 from training.commands import generate as generate_command
 from training.data.clean import Preparation
+from training.data.cuts import whole
 from training.data.dataset import describe, read_test, read_training
 from training.data.log import make_log
-from training.data.splits import parse_protocol, whole
+from training.data.protocol import parse_protocol
 from training.data.writers import write_log
 from training.evaluation.case_ranks import CaseRanks, case_ranks, pool
 from training.evaluation.cases import build_cases

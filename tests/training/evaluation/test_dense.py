@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.catalogue import Catalogue
+from training.data.cuts import HeldOut, leave_one_out, whole
 from training.data.log import make_log
-from training.data.splits import HeldOut, leave_one_out, whole
 from training.evaluation import dense
 from training.evaluation.cases import Context, build_cases
 from training.evaluation.dense import evaluate_dense, pessimistic_ranks, top_rows

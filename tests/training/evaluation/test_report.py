@@ -17,8 +17,7 @@ from training.commands import generate as generate_command
 from training.data.clean import Preparation
 from training.data.dataset import describe, read_test, read_training
 from training.data.log import make_log
-from training.data.protocol import Conventions
-from training.data.splits import Protocol, parse_protocol
+from training.data.protocol import Conventions, Protocol, parse_protocol
 from training.data.writers import write_log
 from training.evaluation.protocols import evaluate
 from training.evaluation.terms import Terms

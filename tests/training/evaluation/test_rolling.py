@@ -8,8 +8,9 @@ from serving.ranks import figure
 from training.counters import MARKOV, fit_sequential_rules
 from training.data.cuts import DAY_MS
 from training.data.log import make_log
+from training.data.protocol import parse_protocol
 from training.data.sequences import popularity, to_sequences
-from training.data.splits import Training, parse_protocol
+from training.data.splits import Training
 from training.data.writers import write_log
 from training.evaluation.case_ranks import CaseRanks, pool
 from training.evaluation.rolling import rank_cycles

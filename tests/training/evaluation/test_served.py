@@ -12,8 +12,8 @@ from serving.session import SessionState
 from serving.settings import Exclude, ServingSettings
 from tests.tiny_bundle import tiny_blend_contents, tiny_contents, write_tiny_bundle
 from training.data.clean import sessionise
+from training.data.cuts import HeldOut, leave_one_out, whole
 from training.data.log import ClickLog, make_log
-from training.data.splits import HeldOut, leave_one_out, whole
 from training.evaluation import served
 from training.evaluation.cases import Cases, Context, build_cases
 from training.evaluation.dense import evaluate_dense

@@ -15,7 +15,7 @@ from tests.tiny_bundle import tiny_blend_contents, tiny_contents
 from training.data.clean import Preparation
 from training.data.dataset import describe, read_training
 from training.data.log import make_log
-from training.data.splits import parse_protocol
+from training.data.protocol import parse_protocol
 from training.data.writers import write_log
 from training.evaluation.compare import rank_cases
 from training.evaluation.protocols import evaluate
