@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from training.loop import Progress
+from training.account import Progress
 
 
 def write_curve(path: Path, progress: Progress, monitor: str) -> None:

@@ -20,7 +20,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from training.account import MONITORED_AT, Epoch, LoopConfig, Progress, Report, Within
+from training.account import Epoch, LoopConfig, Progress, Report, Within
 from training.batches import Batch, Windows, epoch_batches
 from training.checkpoint import Checkpoint, save_checkpoint
 from training.determinism import deterministic, seeded
@@ -36,8 +36,6 @@ from training.optimizer import (
 )
 from training.pace import Pace
 from training.parallel import ALONE, Group
-
-__all__ = ["CHECKPOINT_MINUTES", "MONITORED_AT", "Epoch", "LoopConfig", "Progress", "Report", "Trainer"]
 
 CHECKPOINT_MINUTES = 10.0
 """Time between checkpoints within an epoch."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from training.loop import Report
+from training.account import Report
 
 
 @contextmanager

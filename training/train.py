@@ -11,6 +11,7 @@ import torch
 from serving.bundle import Bundle, BundleContents, load_bundle, write_bundle
 from serving.errors import WrongUse
 from serving.index import check_factory
+from training.account import MONITORED_AT, Progress, Report
 from training.batches import cut_windows
 from training.checkpoint import CHECKPOINT, checkpoints_of, load_checkpoint
 from training.contents import blend_of, bundle_contents, encoder_part, fit_counters
@@ -21,7 +22,7 @@ from training.data.splits import Training
 from training.determinism import deterministic, seeded
 from training.errors import DataError
 from training.identity import identity
-from training.loop import CHECKPOINT_MINUTES, MONITORED_AT, Progress, Report, Trainer
+from training.loop import CHECKPOINT_MINUTES, Trainer
 from training.losses import Loss
 from training.models import AnyConfig, SessionEncoder, build_encoder
 from training.negatives import target_counts

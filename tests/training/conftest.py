@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pytest
 
+from training.account import LoopConfig
 from training.data.generator import generate
 from training.data.protocol import parse_protocol
 from training.data.sequences import Events, Rows
 from training.data.splits import Training, split
 from training.evaluation.cases import Context
-from training.loop import LoopConfig
 from training.losses import LossConfig
 from training.models import GRUConfig
 from training.recipes import Recipe

@@ -4,9 +4,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from training.account import LoopConfig, Report
 from training.data.dataset import read_training
 from training.data.protocol import parse_protocol
-from training.loop import LoopConfig, Report
 from training.losses import LossConfig
 from training.models import SASRecConfig
 from training.optimizer import OptimizerConfig

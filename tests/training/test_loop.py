@@ -9,6 +9,7 @@ import torch
 
 from serving.errors import WrongUse
 from tests.training.conftest import as_events
+from training.account import LoopConfig, Progress, Report
 from training.batches import cut_windows
 from training.checkpoint import load_checkpoint
 from training.counters import fit_popularity
@@ -18,7 +19,7 @@ from training.errors import CheckpointError, TrainingError
 from training.evaluation.cases import Cases
 from training.evaluation.dense import evaluate_dense
 from training.evaluation.scorers import CounterScorer
-from training.loop import LoopConfig, Progress, Report, Trainer
+from training.loop import Trainer
 from training.losses import Loss, LossConfig
 from training.models import AnyConfig, GRUConfig, LSTMConfig, SASRecConfig, SessionEncoder, build_encoder
 from training.optimizer import OptimizerConfig

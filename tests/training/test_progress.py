@@ -3,7 +3,7 @@ import math
 
 from rich.console import Console
 
-from training.loop import Epoch, Report
+from training.account import Epoch, Report
 from training.progress import shown_progress
 
 

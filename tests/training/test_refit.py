@@ -7,6 +7,7 @@ import pytest
 
 from serving.bundle import Bundle
 from serving.errors import WrongUse
+from training.account import LoopConfig, Report
 from training.checkpoint import checkpoints_of, load_checkpoint
 from training.counters import ItemKnnConfig, PopularityConfig
 from training.data.dataset import read_training
@@ -16,7 +17,6 @@ from training.data.readers import ReadOptions
 from training.data.splits import Training
 from training.data.writers import write_log
 from training.identity import identity_of
-from training.loop import LoopConfig, Report
 from training.losses import LossConfig
 from training.models import GRUConfig
 from training.recipes import Recipe

@@ -8,6 +8,7 @@ import pytest
 
 from serving.bundle import load_bundle
 from serving.errors import WrongUse
+from training.account import LoopConfig, Report
 from training.checkpoint import checkpoints_of
 from training.data.dataset import read_description
 from training.data.generator import generate
@@ -16,7 +17,6 @@ from training.data.splits import Training
 from training.errors import CheckpointError, DataError
 from training.evaluation.cases import build_cases
 from training.evaluation.served import evaluate_served
-from training.loop import LoopConfig, Report
 from training.models import LSTMConfig
 from training.recipes import Recipe
 from training.train import Trained, curve_of, train_bundle

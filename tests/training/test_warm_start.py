@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from serving.catalogue import Catalogue
 from serving.errors import WrongUse
+from training.account import LoopConfig, Report
 from training.checkpoint import checkpoints_of
 from training.data.sequences import build_catalogue
 from training.data.splits import Training
 from training.errors import CheckpointError
-from training.loop import LoopConfig, Report
 from training.models import GRUConfig, build_encoder
 from training.prepared import prepare_training
 from training.recipes import Recipe

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from training.account import LoopConfig, Report
 from training.batches import cut_windows
 from training.checkpoint import load_checkpoint
 from training.data.sequences import Events
-from training.loop import LoopConfig, Report, Trainer
+from training.loop import Trainer
 from training.losses import Loss, LossConfig
 from training.models import AnyConfig, GRUConfig, SASRecConfig, build_encoder
 from training.optimizer import OptimizerConfig

@@ -15,8 +15,8 @@ command   nextclick train diginetica --data diginetica-weeks --seed 0 --out bund
 
 from dataclasses import replace
 
+from training.account import LoopConfig
 from training.counters import VSTAN, SequentialRulesConfig
-from training.loop import LoopConfig
 from training.losses import LossConfig
 from training.models import COREConfig
 from training.optimizer import OptimizerConfig

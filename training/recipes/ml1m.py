@@ -12,8 +12,8 @@ verified  2026-11-23, torch 2.15.0 on CPU
 command   nextclick train ml1m --data ml-1m/ml-1m.txt.gz --seed 0 --out bundles/ml1m
 """
 
+from training.account import LoopConfig
 from training.counters import SequentialRulesConfig
-from training.loop import LoopConfig
 from training.losses import LossConfig
 from training.models import LiGRConfig
 from training.optimizer import OptimizerConfig

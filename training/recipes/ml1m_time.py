@@ -8,7 +8,7 @@ verified  2026-11-23: the recipe trains; its figures are not
 command   nextclick train ml1m_time --data ml-1m/ml1m_events.csv.gz --seed 0 --out bundles/ml1m-time
 """
 
-from training.loop import LoopConfig
+from training.account import LoopConfig
 from training.losses import LossConfig
 from training.models import HSTUConfig
 from training.optimizer import OptimizerConfig

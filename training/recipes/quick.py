@@ -14,7 +14,7 @@ verified  2026-11-22, torch 2.15.0 on CPU
 command   nextclick train quick --data shop.jsonl --seed 0 --out bundles/shop
 """
 
-from training.loop import LoopConfig
+from training.account import LoopConfig
 from training.losses import LossConfig
 from training.models import GRUConfig
 from training.optimizer import OptimizerConfig

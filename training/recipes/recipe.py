@@ -5,11 +5,11 @@ from typing import Any
 
 from serving.errors import WrongUse
 from serving.settings import Exclude
+from training.account import LoopConfig
 from training.blend import BlendConfig
 from training.checks import at_least
 from training.counters import CounterConfig, counter_name
 from training.data.clean import Preparation
-from training.loop import LoopConfig
 from training.losses import LossConfig
 from training.models import AnyConfig, AttentionConfig, HSTUConfig, kind_of
 from training.optimizer import OptimizerConfig

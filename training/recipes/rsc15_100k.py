@@ -15,9 +15,9 @@ command   nextclick train rsc15_100k --data rsc15-100k --seed 0 --out bundles/rs
 
 from dataclasses import replace
 
+from training.account import LoopConfig
 from training.blend import BlendConfig
 from training.counters import VSTAN, SequentialRulesConfig
-from training.loop import LoopConfig
 from training.losses import LossConfig
 from training.models import GRUConfig
 from training.optimizer import OptimizerConfig

@@ -15,9 +15,9 @@ command   nextclick train serenade_sample --data serenade-sample --seed 0 --out 
 
 from dataclasses import replace
 
+from training.account import LoopConfig
 from training.blend import BlendConfig
 from training.counters import VSTAN, SequentialRulesConfig
-from training.loop import LoopConfig
 from training.losses import LossConfig
 from training.models import GRUConfig
 from training.optimizer import OptimizerConfig

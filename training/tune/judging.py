@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Protocol
 
 from serving.errors import WrongUse
+from training.account import Report
 from training.checkpoint import load_checkpoint
 from training.contents import EncoderPart, blend_of, encoder_part, fit_counters
 from training.errors import CheckpointError
-from training.loop import Report, Trainer
+from training.loop import Trainer
 from training.prepared import Prepared
 from training.recipes import Recipe, override
 from training.train import make_trainer

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from serving.errors import WrongUse
+from training.account import LoopConfig
 from training.counters import SequentialRulesConfig, SessionKnnConfig
 from training.data.splits import Training
 from training.errors import CheckpointError, TrainingError
-from training.loop import LoopConfig
 from training.losses import LossConfig
 from training.models import GRUConfig, SASRecConfig
 from training.recipes import Recipe, override
