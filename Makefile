@@ -32,6 +32,9 @@ BENCHMARKS := framework pipeline encoders latency recovery memory
 # Quix Streams has an environment of its own: it wants an older confluent-kafka than ours.
 QUIX := build/benchmarks/cache/quix
 QUIX_STAMP := $(QUIX)/.installed
+# RecTools too, which rows of `make accuracy` are compared with.
+RECTOOLS := build/accuracy/systems/rectools_hstu
+RECTOOLS_STAMP := $(RECTOOLS)/.installed
 
 .PHONY: help install demo test acceptance accuracy chaos fuzz lint docs lock clean bench $(BENCHMARKS:%=bench-%)
 
@@ -53,7 +56,7 @@ test: lint  ## Install, then run every check and the whole test suite.
 chaos: $(TEST_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Kill, freeze and starve workers and brokers under load; nothing may be lost.
 	@$(BIN)/python -m tests.end_to_end.chaos --rounds $(ROUNDS) $(SEED:%=--seed %) $(ARGS)
 
-accuracy: $(TEST_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Train and measure a row of docs/accuracy.md from nothing: ROW=ml1m.
+accuracy: $(TEST_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP) $(if $(filter ml1m_time%,$(ROW)),$(RECTOOLS_STAMP))  ## Train and measure a row of docs/accuracy.md from nothing: ROW=ml1m.
 	@$(BIN)/python -m tests.accuracy.run $(ROW) $(ARGS)
 	@$(BIN)/python -m tests.accuracy.page
 
@@ -91,6 +94,7 @@ lock: $(UV_STAMP)  ## Compile the requirement files; ARGS=--upgrade takes the ne
 	@$(COMPILE) pyproject.toml --constraints $(LOCK)/test.txt --output-file $(LOCK)/base.txt
 	@$(COMPILE) $(LOCK)/build.in --constraints $(LOCK)/test.txt --output-file $(LOCK)/build.txt
 	@$(COMPILE) $(LOCK)/bench.in --output-file $(LOCK)/bench.txt
+	@$(COMPILE) $(LOCK)/rectools.in --excludes $(LOCK)/torch.txt --output-file $(LOCK)/rectools.txt
 
 clean:  ## Remove .venv, caches and build results.
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -116,6 +120,13 @@ $(TEST_STAMP): $(LOCK)/test.txt $(UV_STAMP)
 $(QUIX_STAMP): $(LOCK)/bench.txt $(UV_STAMP)
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(QUIX)
 	@VIRTUAL_ENV=$(CURDIR)/$(QUIX) $(BIN)/uv pip install --require-hashes --requirement $(LOCK)/bench.txt
+	@touch $@
+
+$(RECTOOLS_STAMP): $(LOCK)/rectools.txt $(LOCK)/torch.txt $(UV_STAMP)
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(RECTOOLS)
+	@VIRTUAL_ENV=$(CURDIR)/$(RECTOOLS) $(BIN)/uv pip install --no-deps --require-hashes --requirement $(LOCK)/rectools.txt
+	@VIRTUAL_ENV=$(CURDIR)/$(RECTOOLS) $(BIN)/uv pip install --requirement $(LOCK)/torch.txt \
+	  $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
 	@touch $@
 
 # After the locked files, whose versions torch's own dependencies then keep. A stamp of the other build means that

@@ -7,8 +7,28 @@ Variant = Literal["encoder", "counters", "blend"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """A rival among our own recipes: counters, tuned on the validation part of the row (`nextclick tune`)."""
+
+    recipe: str
+    trials: int = 100
+
+    @property
+    def name(self) -> str:
+        """What it is called in the table."""
+        return self.recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outside:
+    """A rival of other people: `tests/accuracy/systems/NAME.py`, run in an environment of its own."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table, for each of its variants.
+    """One line of the table, for each of its variants; the last of them is compared with all others, case by case.
 
     Args:
         recipe: its name.
@@ -17,8 +37,8 @@ class Row:
         overrides: what differs from the recipe, as `--set` takes it.
         refit: chosen on the validation part, then trained once more on it too; where there are several cycles, chosen
             before the first of them, and trained for each on all that is earlier.
-        against: the variant that the last one is compared with, by a paired bootstrap over sessions.
-        metric: of that comparison.
+        rival: what is trained and measured beside them on the same cases.
+        metric: of the comparison, a paired bootstrap over sessions.
         ks: where the metrics are cut.
 
     """
@@ -28,13 +48,31 @@ class Row:
     variants: tuple[Variant, ...] = ("encoder", "blend")
     overrides: tuple[str, ...] = ()
     refit: bool = False
-    against: Variant | None = None
+    rival: Tuned | Outside | None = None
     metric: str = "mrr@20"
     ks: tuple[int, ...] = (10, 20)
 
 
+VMIS = Tuned(recipe="vmis_knn")
+RECTOOLS = Outside(name="rectools_hstu")
+
 ROWS: dict[str, Row] = {
-    "ml1m": Row(recipe="ml1m", data="ml-1m/ml-1m.txt.gz"),
+    "ml1m": Row(recipe="ml1m", data="ml-1m/ml-1m.txt.gz", metric="ndcg@10"),
+    "ml1m_time": Row(
+        recipe="ml1m_time",
+        data="ml-1m/ml1m_events.csv.gz",
+        variants=("encoder",),
+        rival=RECTOOLS,
+        metric="ndcg@10",
+    ),
+    "ml1m_time_last": Row(
+        recipe="ml1m_time",
+        data="ml-1m/ml1m_events.csv.gz",
+        variants=("encoder",),
+        overrides=("model.time_of=last",),
+        rival=RECTOOLS,
+        metric="ndcg@10",
+    ),
     "diginetica": Row(recipe="diginetica", data="diginetica-weeks", variants=("encoder", "counters", "blend")),
     "diginetica_last_week": Row(
         recipe="diginetica",
@@ -49,10 +87,10 @@ ROWS: dict[str, Row] = {
         variants=("counters", "blend"),
         overrides=("protocol=rolling-days:7",),
         refit=True,
-        against="counters",
+        rival=VMIS,
     ),
-    "serenade": Row(recipe="serenade_sample", data="serenade-sample", variants=("encoder", "counters", "blend")),
-    "rsc15_100k": Row(
-        recipe="rsc15_100k", data="rsc15-100k", variants=("encoder", "counters", "blend"), against="counters"
+    "serenade": Row(
+        recipe="serenade_sample", data="serenade-sample", variants=("encoder", "counters", "blend"), rival=VMIS
     ),
+    "rsc15_100k": Row(recipe="rsc15_100k", data="rsc15-100k", variants=("encoder", "counters", "blend"), rival=VMIS),
 }

@@ -2,10 +2,10 @@
 
 Hou et al., CORE: Simple and Effective Session-based Recommendation within Consistent Representation Space, SIGIR 2022,
 https://arxiv.org/abs/2204.11067: a network only decides the weights (section 3.2), and scores are cosines with a
-temperature (section 3.3).  Deviations: causal, so that one pass learns from every position: the weights of position i
-are those of a last attention from event i to the events up to it, whose values are what the encoder reads of them
-(vectors of items, of length 1; those of types and silences too, where it reads them); pre-norm blocks; dropout falls on
-what is read alone, not on the vectors that are scored.  Without blocks it is CORE-ave, the plain mean.
+temperature, of item vectors with dropout (section 3.3).  Deviations: causal, so that one pass learns from every
+position: the weights of position i are those of a last attention from event i to the events up to it, whose values are
+what the encoder reads of them (vectors of items, of length 1; those of types and silences too, where it reads them);
+pre-norm blocks; the shares of the two dropouts are apart.  Without blocks it is CORE-ave, the plain mean.
 
 Shape suffixes, this file only:
     B sessions    L positions, oldest first, padded on the right    D width
@@ -31,6 +31,8 @@ class COREConfig(AttentionConfig):
     """Width of the feed-forward layer, as a multiple of `dim`."""
     item_dropout: float = 0.2
     """Share of the values that are read, and averaged, that training sets to zero."""
+    scored_dropout: float = 0.0
+    """Share of the values of each scored item's vector that training sets to zero before it is made of length 1."""
     blocks: int = 1
     """Blocks before the weights; 0 is the plain mean."""
 
@@ -39,7 +41,7 @@ class COREConfig(AttentionConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         above(0, expansion=self.expansion)
-        share(item_dropout=self.item_dropout)
+        share(item_dropout=self.item_dropout, scored_dropout=self.scored_dropout)
         if self.temperature is None:
             raise WrongUse("CORE compares by cosine: temperature must be a number above 0, such as 0.07, not none")
 
@@ -52,6 +54,7 @@ class CORE(AttentionEncoder):
     def __init__(self, items: int, config: COREConfig, event_types: int = 0) -> None:
         super().__init__(items, config, event_types)
         self.item_dropout = Dropout(config.item_dropout)
+        self.scored_dropout = Dropout(config.scored_dropout)
         self.blocks = nn.ModuleList([*(_Block(config) for _ in range(config.blocks)), _Mean(config)])
         small_weights(self)
 
@@ -63,6 +66,14 @@ class CORE(AttentionEncoder):
     def leave(self, x: Tensor) -> Tensor:
         """Return session vectors `[..., D]`."""
         return self.shaped(x)
+
+    def score_vectors(self, rows: Tensor) -> Tensor:
+        """Return the vectors of some items (see `SessionEncoder.score_vectors`)."""
+        return self.shaped(self.scored_dropout(self.items.output(rows)))
+
+    def item_vectors(self) -> Tensor:
+        """Return the vectors of all items (see `SessionEncoder.item_vectors`)."""
+        return self.shaped(self.scored_dropout(self.items.output.weight))
 
 
 class _Block(nn.Module):

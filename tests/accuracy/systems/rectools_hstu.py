@@ -7,11 +7,13 @@ Recall@10 with the tutorial's patience of 5 on a CPU, and ranks are written down
     python rectools_hstu.py ml1m_events.csv.gz OUT.csv --seed 0 [--epochs 100]
 
 Runs in RecTools' environment, without nextclick: this file imports nothing of it. OUT has the columns `user_id`,
-`item_id` and `rank` (0: not among the first 200).
+`item_id` and `rank` (0: not among the first 200). The last line printed says as JSON what was trained.
 """
 
 import argparse
+import json
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -93,9 +95,8 @@ def main() -> None:
     train, test = clicks[~last], clicks[last]
     tested = test[test[Columns.User].isin(clicks.groupby(Columns.User)["exact"].min().loc[lambda x: x == 1].index)]
 
-    checkpoint = ModelCheckpoint(dirpath=options.out.parent, monitor="recall@10", mode="max", filename=options.out.stem)
-
     def trainer() -> Trainer:
+        kept = ModelCheckpoint(dirpath=options.out.parent, monitor="recall@10", mode="max", filename=options.out.stem)
         return Trainer(
             accelerator="cpu",
             min_epochs=1,
@@ -104,7 +105,7 @@ def main() -> None:
             enable_progress_bar=False,
             enable_model_summary=False,
             logger=False,
-            callbacks=[Recall(), checkpoint, EarlyStopping(monitor="recall@10", mode="max", patience=PATIENCE)],
+            callbacks=[Recall(), kept, EarlyStopping(monitor="recall@10", mode="max", patience=PATIENCE)],
         )
 
     model = HSTUModel(
@@ -128,6 +129,8 @@ def main() -> None:
     columns = [Columns.User, Columns.Item, Columns.Weight, Columns.Datetime]
     dataset = Dataset.construct(train[columns])
     model.fit(dataset)
+    # The model trains with a copy of the trainer, callbacks and all.
+    checkpoint = model.fit_trainer.checkpoint_callback
     model.load_weights_from_checkpoint(checkpoint.best_model_path)
     lists = model.recommend(
         users=tested[Columns.User].unique(),
@@ -142,9 +145,14 @@ def main() -> None:
     ranks = found[Columns.Rank].fillna(0).astype(np.int64)
     found.assign(rank=ranks)[[Columns.User, Columns.Item, "rank"]].to_csv(options.out, index=False)
     hit = (ranks >= 1) & (ranks <= 10)
-    print(
-        f"{len(ranks)} users, HR@10 {hit.mean():.4f}, NDCG@10 {np.where(hit, 1 / np.log2(ranks + 1.0), 0).mean():.4f}"
-    )
+    told = {
+        "version": version("rectools"),
+        "epochs": model.fit_trainer.current_epoch,
+        "validation": {"hr@10": float(checkpoint.best_model_score)},
+        "hr@10": float(hit.mean()),
+        "ndcg@10": float(np.where(hit, 1 / np.log2(ranks + 1.0), 0).mean()),
+    }
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":

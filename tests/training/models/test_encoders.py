@@ -242,6 +242,17 @@ def test_a_plain_mean_is_the_mean_of_the_items_read() -> None:
     _close(_vectors(encoder, _asked(SESSION))[0], mean / mean.norm())
 
 
+def test_core_drops_values_of_what_is_scored_in_training_alone() -> None:
+    encoder = build_encoder(COREConfig(dim=40, window=WINDOW, dropout=0.0, item_dropout=0.0, scored_dropout=0.5), ITEMS)
+    whole, rows = encoder.eval().item_vectors(), torch.arange(1, ITEMS + 1)
+    for dropped in (encoder.train().item_vectors()[1:], encoder.score_vectors(rows)):
+        assert 0.3 < float((dropped == 0).float().mean()) < 0.7
+        _close(dropped.norm(dim=1), torch.ones(ITEMS))
+        kept = torch.where(dropped == 0, 0.0, whole[1:])
+        _close(dropped, kept / kept.norm(dim=1, keepdim=True))
+    assert torch.equal(encoder.eval().score_vectors(rows), whole[1:])
+
+
 ATTENTION = [SASRecConfig, LiGRConfig, COREConfig, HSTUConfig]
 
 
@@ -271,6 +282,7 @@ def test_a_value_out_of_range_is_refused_by_name(
         (LiGRConfig, "expansion", -1.0),
         (COREConfig, "expansion", 0.0),
         (COREConfig, "item_dropout", 1.0),
+        (COREConfig, "scored_dropout", -0.5),
     ],
 )
 def test_a_size_out_of_range_is_refused_by_name(config: Callable[..., EncoderConfig], field: str, value: float) -> None:

@@ -1,0 +1,65 @@
+"""Ranks that another system gives the same cases: each runs in an environment of its own, as a program.
+
+`make` installs them (`build/accuracy/systems/NAME`), and a rank is what the program writes down for a user: its own
+lists, in its own order.
+"""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from serving.errors import WrongUse
+from tests.accuracy.rows import Outside
+from tests.benchmarks.results import ROOT, say
+from training.evaluation.case_ranks import CaseRanks
+
+SYSTEMS = ROOT / "build" / "accuracy" / "systems"
+
+
+def rank_outside(rival: Outside, data: Path, cases: CaseRanks, seed: int) -> tuple[CaseRanks, dict[str, Any]]:
+    """Train a system on the data with this seed and return its ranks of the cases, and what it told of itself.
+
+    One training serves all rows on the same data: it stays in `build/accuracy/systems`.
+
+    Raises:
+        WrongUse: the system is not installed, or has failed.
+
+    """
+    python, out = SYSTEMS / rival.name / "bin" / "python", SYSTEMS / f"{rival.name}-{data.name}-seed-{seed}.csv"
+    told = out.with_suffix(".json")
+    if not told.exists():
+        if not python.exists():
+            raise WrongUse(f"{rival.name} is not installed in {python.parents[1]}: start the row by `make accuracy`")
+        program, log = Path(__file__).parent / "systems" / f"{rival.name}.py", out.with_suffix(".log")
+        began = time.monotonic()
+        say(f"  {rival.name}: see {log}")
+        with log.open("w") as file:
+            command = [str(python), str(program), str(data), str(out), "--seed", str(seed)]
+            done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
+        if done.returncode:
+            raise WrongUse(f"{rival.name} ended with status {done.returncode}: see {log}")
+        last = log.read_text().splitlines()[-1]
+        told.write_text(json.dumps({"minutes": round((time.monotonic() - began) / 60, 1), **json.loads(last)}))
+    return joined(cases, pl.read_csv(out)), json.loads(told.read_text())
+
+
+def joined(cases: CaseRanks, ranks: pl.DataFrame) -> CaseRanks:
+    """Return the cases with the ranks of a system (`user_id`, `item_id`, `rank`), one for each user.
+
+    Raises:
+        WrongUse: a case is not among them, or more than once.
+
+    """
+    keys = ["session_id", "item_id"]
+    theirs = ranks.select(
+        pl.col("user_id").cast(pl.String).alias("session_id"), pl.col("item_id").cast(pl.String), pl.col("rank")
+    )
+    found = cases.frame.drop("rank").join(theirs, on=keys, how="left", maintain_order="left")
+    if len(found) != len(cases) or found.get_column("rank").null_count():
+        missing = found.filter(pl.col("rank").is_null())
+        raise WrongUse(f"{len(missing)} of {len(cases)} cases have no rank of theirs, the first {missing.head(1)}")
+    return CaseRanks(found.select(*cases.frame.columns))
