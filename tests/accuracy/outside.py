@@ -5,6 +5,7 @@ lists, in its own order.
 """
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -18,6 +19,8 @@ from tests.benchmarks.results import ROOT, say
 from training.evaluation.case_ranks import CaseRanks
 
 SYSTEMS = ROOT / "build" / "accuracy" / "systems"
+# glibc gives blocks of this size back at once: a third of RecTools' time would be page faults.
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 
 
 def rank_outside(rival: Outside, data: Path, cases: CaseRanks, seed: int) -> tuple[CaseRanks, dict[str, Any]]:
@@ -39,7 +42,8 @@ def rank_outside(rival: Outside, data: Path, cases: CaseRanks, seed: int) -> tup
         say(f"  {rival.name}: see {log}")
         with log.open("w") as file:
             command = [str(python), str(program), str(data), str(out), "--seed", str(seed)]
-            done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
+            environment = {**os.environ, **_KEEP_MEMORY}
+            done = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False)
         if done.returncode:
             raise WrongUse(f"{rival.name} ended with status {done.returncode}: see {log}")
         last = log.read_text().splitlines()[-1]
