@@ -25,7 +25,9 @@ from training.recipes.recipe import Recipe
 RECIPE = Recipe(
     name="diginetica",
     protocol="ratio:8-1-1",
-    model=COREConfig(dim=100, blocks=1, heads=2, dropout=0.2, item_dropout=0.2, temperature=0.07, window=50),
+    model=COREConfig(
+        dim=100, blocks=1, heads=2, dropout=0.2, item_dropout=0.2, scored_dropout=0.2, temperature=0.07, window=50
+    ),
     counters=(
         SequentialRulesConfig(power=0.75, rarity=0.1),
         replace(VSTAN, recency_scale=4.0, match_scale=2.0, nearby_scale=4.0, idf=1.0, power=0.5, rarity=0.1),
@@ -41,6 +43,7 @@ SPACE = {
     "optimizer.learning_rate": "1e-3..1e-2:log",
     "model.dropout": "0.1..0.5",
     "model.item_dropout": "0..0.5",
+    "model.scored_dropout": "0..0.4",
     "model.temperature": "0.04..0.1",
     "model.blocks": "1|2",
     "loss.alpha": "0..1",
