@@ -12,9 +12,11 @@ HEAD = """\
 # Accuracy
 
 How good the lists are, on public data, beside what others have published under the same protocol. Every figure of ours
-is the mean over three seeds and, behind ±, half the distance between the best and the worst of them. Everything was
-chosen on the validation part; its figure stands beside the test's. The figures come from the lists that a worker would
-show. `docs/accuracy.json` has every seed's figures, bundle, training time and validation, and the sha256 of the data.
+is the mean over three seeds and, behind ±, half the distance between the best and the worst of them. Recipes were tried
+out on seed 0, and everything was chosen on the validation part; its figure stands beside the test's. The figures come
+from the lists that a worker would show, those of a model that no worker can serve from its scores of all items.
+`docs/accuracy.json` has every seed's figures with intervals, bundle, training time and validation, and the sha256 of the
+data.
 
 `make accuracy ROW=ml1m` trains a row again from nothing, on the files in `shared/data` or in the folder that
 `$NEXTCLICK_TEST_DATA` names, and writes this page anew; each case's rank is left in `build/accuracy`, as Parquet.
