@@ -4,6 +4,7 @@
 lists, in its own order.
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -18,26 +19,29 @@ from tests.accuracy.rows import Outside
 from tests.benchmarks.results import ROOT, say
 from training.evaluation.case_ranks import CaseRanks
 
+PROGRAMS = Path(__file__).parent / "systems"
 SYSTEMS = ROOT / "build" / "accuracy" / "systems"
 # glibc gives blocks of this size back at once: a third of RecTools' time would be page faults.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 
 
-def rank_outside(rival: Outside, data: Path, cases: CaseRanks, seed: int) -> tuple[CaseRanks, dict[str, Any]]:
-    """Train a system on the data with this seed and return its ranks of the cases, and what it told of itself.
+def train_outside(rival: Outside, data: Path, seed: int) -> dict[str, Any]:
+    """Train a system on the data with this seed and return what it tells of itself.
 
-    One training serves all rows on the same data: it stays in `build/accuracy/systems`.
+    One training serves all rows on the same data: it stays in `build/accuracy/systems` for as long as data, program and
+    locked versions are the same.
 
     Raises:
         WrongUse: the system is not installed, or has failed.
 
     """
-    python, out = SYSTEMS / rival.name / "bin" / "python", SYSTEMS / f"{rival.name}-{data.name}-seed-{seed}.csv"
-    told = out.with_suffix(".json")
-    if not told.exists():
+    python, out = SYSTEMS / rival.name / "bin" / "python", _out(rival, data, seed)
+    told, log, program = out.with_suffix(".json"), out.with_suffix(".log"), PROGRAMS / f"{rival.name}.py"
+    lock = ROOT / "requirements" / f"{rival.name.partition('_')[0]}.txt"
+    sha256 = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (data, program, lock)}
+    if not told.exists() or json.loads(told.read_text())["sha256"] != sha256:
         if not python.exists():
             raise WrongUse(f"{rival.name} is not installed in {python.parents[1]}: start the row by `make accuracy`")
-        program, log = Path(__file__).parent / "systems" / f"{rival.name}.py", out.with_suffix(".log")
         began = time.monotonic()
         say(f"  {rival.name}: see {log}")
         with log.open("w") as file:
@@ -46,9 +50,20 @@ def rank_outside(rival: Outside, data: Path, cases: CaseRanks, seed: int) -> tup
             done = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False)
         if done.returncode:
             raise WrongUse(f"{rival.name} ended with status {done.returncode}: see {log}")
-        last = log.read_text().splitlines()[-1]
-        told.write_text(json.dumps({"minutes": round((time.monotonic() - began) / 60, 1), **json.loads(last)}))
-    return joined(cases, pl.read_csv(out)), json.loads(told.read_text())
+        last = json.loads(log.read_text().splitlines()[-1])
+        minutes = round((time.monotonic() - began) / 60, 1)
+        told.write_text(json.dumps({"minutes": minutes, "seed": seed, **last, "sha256": sha256}) + "\n")
+    found: dict[str, Any] = json.loads(told.read_text())
+    return found
+
+
+def ranks_outside(rival: Outside, data: Path, cases: CaseRanks, seed: int) -> CaseRanks:
+    """Return the ranks that a trained system gives the cases."""
+    return joined(cases, pl.read_csv(_out(rival, data, seed)))
+
+
+def _out(rival: Outside, data: Path, seed: int) -> Path:
+    return SYSTEMS / f"{rival.name}-{data.name}-seed-{seed}.csv"
 
 
 def joined(cases: CaseRanks, ranks: pl.DataFrame) -> CaseRanks:

@@ -15,8 +15,8 @@ How good the lists are, on public data, beside what others have published under 
 is the mean over three seeds and, behind ±, half the distance between the best and the worst of them. Recipes were tried
 out on seed 0, and everything was chosen on the validation part; its figure stands beside the test's. The figures come
 from the lists that a worker would show, those of a model that no worker can serve from its scores of all items.
-`docs/accuracy.json` has every seed's figures with intervals, bundle, training time and validation, and the sha256 of the
-data.
+`docs/accuracy.json` has every seed's figures with intervals, bundle, training time and validation, and the
+data's sha256.
 
 `make accuracy ROW=ml1m` trains a row again from nothing, on the files in `shared/data` or in the folder that
 `$NEXTCLICK_TEST_DATA` names, and writes this page anew; each case's rank is left in `build/accuracy`, as Parquet.
@@ -101,11 +101,12 @@ def _validated_by(metrics: tuple[str, ...]) -> str:
 def _below(name: str, row: dict[str, Any]) -> str:
     seeds = row["seeds"]
     text = (
-        f"`{name}`: recipe `{row['recipe']['name']}`{_set(row)}, protocol `{row['protocol']}`, excluded: "
-        f"{row['exclude']}, unknown items: {'dropped' if row['unknown_items'] == 'drop' else 'misses'}, "
+        f"`{name}`: recipe `{row['recipe']['name']}`{_set(row)}, protocol `{row['protocol']}`{_searched(row)}, "
+        f"excluded: {row['exclude']}, unknown items: {'dropped' if row['unknown_items'] == 'drop' else 'misses'}, "
         f"{seeds[0]['cases']:,} cases, seeds {', '.join(str(seed['seed']) for seed in seeds)}; "
         f"{max(seed['minutes'] for seed in seeds):.0f} minutes a seed; data sha256 `{row['data_sha256'][:16]}`, "
-        f"{seeds[-1]['date']}, code {row['commit']}, bundles {', '.join(_bundles(row))}; `make accuracy ROW={name}`."
+        f"{seeds[-1]['date']}, code {', '.join(_codes(seeds))}, bundles {', '.join(_bundles(row))}; "
+        f"`make accuracy ROW={name}`."
     )
     for seed in seeds:
         for other, found in seed["against"].items():
@@ -116,6 +117,18 @@ def _below(name: str, row: dict[str, Any]) -> str:
                     f"the sessions' bootstrap from {low:+.4f} to {high:+.4f}."
                 )
     return text + "\n"
+
+
+def _codes(seeds: list[dict[str, Any]]) -> list[str]:
+    """Return the commits of the trainings, and of the ranking where it was done again."""
+    found = [code for seed in seeds for code in (seed["commit"], seed["ranked"])]
+    return list(dict.fromkeys(found))
+
+
+def _searched(row: dict[str, Any]) -> str:
+    if not row.get("trials"):
+        return ""
+    return f", counters searched by {row['trials']} trials on the validation part before the first test"
 
 
 def _bundles(row: dict[str, Any]) -> list[str]:

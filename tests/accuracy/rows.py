@@ -35,6 +35,8 @@ class Row:
         data: a file or folder below that of the public data sets.
         variants: which models of the recipe are measured; all of them from one training.
         overrides: what differs from the recipe, as `--set` takes it.
+        trials: how often values of the recipe's counters are tried on the validation part first, where those of the
+            recipe were chosen on other clicks than come before this row's test.
         refit: chosen on the validation part, then trained once more on it too; where there are several cycles, chosen
             before the first of them, and trained for each on all that is earlier.
         rival: what is trained and measured beside them on the same cases.
@@ -47,6 +49,7 @@ class Row:
     data: str
     variants: tuple[Variant, ...] = ("encoder", "blend")
     overrides: tuple[str, ...] = ()
+    trials: int = 0
     refit: bool = False
     rival: Tuned | Outside | None = None
     metric: str = "mrr@20"
@@ -81,11 +84,13 @@ ROWS: dict[str, Row] = {
         overrides=("protocol=last-week",),
         refit=True,
     ),
+    # The values of serenade_sample were chosen on the days that are the tests here.
     "serenade_days": Row(
-        recipe="serenade_sample",
+        recipe="rsc15_100k",
         data="serenade-sample/train.txt.gz",
         variants=("counters", "blend"),
-        overrides=("protocol=rolling-days:7",),
+        overrides=("protocol=rolling-days:7", "exclude=current"),
+        trials=40,
         refit=True,
         rival=VMIS,
     ),

@@ -7,7 +7,6 @@ Each seed's ranks are kept in `build/accuracy/ROW/` as soon as they are there, w
 import argparse
 import hashlib
 import json
-import shlex
 import shutil
 import sys
 import time
@@ -22,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from serving.ranks import gains, summary
-from tests.accuracy.measure import measure
+from tests.accuracy.measure import rank, train
 from tests.accuracy.rows import ROWS, Row
 from tests.benchmarks.results import ROOT, machine, say
 from tests.public_data import data_home
@@ -49,7 +48,7 @@ def sha256_of(path: Path) -> str:
 
 
 def conditions(row: Row) -> dict[str, Any]:
-    """Return what a figure depends on beside the seed: recipe, data and code."""
+    """Return what a figure depends on beside the seed, the data and the code."""
     recipe = override(find_recipe(row.recipe), row.overrides)
     protocol = next(iter(parse_protocol(recipe.protocol).cycles()))
     counted = Terms(protocol=protocol, exclude=recipe.exclude, ks=row.ks).counted
@@ -62,8 +61,7 @@ def conditions(row: Row) -> dict[str, Any]:
         "min_session_length": counted.min_session_length,
         "refit": row.refit,
         "data": row.data,
-        "data_sha256": sha256_of(data_home() / row.data),
-        "commit": machine()["commit"],
+        **({"trials": row.trials} if row.trials else {}),
         **({"rival": asdict(row.rival)} if row.rival else {}),
     }
 
@@ -83,7 +81,7 @@ def figures(row: Row, measured: dict[str, Any], home: Path) -> dict[str, Any]:
             "trainings": measured["variants"][name]["trainings"],
         }
     return {
-        **{key: value for key, value in measured.items() if key not in ("conditions", "variants", "difference")},
+        **{key: value for key, value in measured.items() if key not in ("conditions", "variants")},
         "cases": len(ours),
         "variants": variants,
         "against": {
@@ -97,11 +95,9 @@ def figures(row: Row, measured: dict[str, Any], home: Path) -> dict[str, Any]:
 def enter(name: str, row: Row, measured: Sequence[dict[str, Any]]) -> None:
     """Put a row with all its seeds into the table: their figures, and of each the mean and half the range."""
     table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
-    shown = {key: value for key, value in machine().items() if key in ("cpu", "cores", "python")}
     results = [figures(row, one, BUILD / name / f"seed-{one['seed']}") for one in measured]
     table[name] = {
         **measured[0]["conditions"],
-        "machine": shown,
         "mean": {variant: _over(results, variant, fmean) for variant in results[0]["variants"]},
         "half_range": {
             variant: _over(results, variant, lambda v: (max(v) - min(v)) / 2) for variant in results[0]["variants"]
@@ -122,6 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("row", choices=list(ROWS))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--resume", action="store_true", help="keep the seeds that an earlier run has measured")
+    parser.add_argument("--rank", action="store_true", help="with --resume: rank again with the bundles that are there")
     parser.add_argument("--no-table", action="store_true", help="measure, and leave docs/accuracy.json as it is")
     options = parser.parse_args(arguments)
     row, folder = ROWS[options.row], BUILD / options.row
@@ -130,35 +127,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if not options.resume:
         shutil.rmtree(folder, ignore_errors=True)
-    now, measured = conditions(row), []
+    now = {**conditions(row), "data_sha256": sha256_of(data_home() / row.data)}
+    measured = []
     for seed in options.seeds:
-        kept = folder / f"seed-{seed}.json"
+        kept, home = folder / f"seed-{seed}.json", folder / f"seed-{seed}"
         if not kept.exists():
-            kept.write_text(json.dumps(_measure(options.row, row, seed, now), indent=2) + "\n")
-        measured.append(json.loads(kept.read_text()))
-        if differs := difference(measured[-1]["conditions"], {**now, "commit": measured[-1]["conditions"]["commit"]}):
+            say(f"{options.row}, seed {seed}")
+            _write(kept, {**_trained(row, seed, home), "conditions": now})
+        one = json.loads(kept.read_text())
+        if differs := difference(one["conditions"], now):
             print(f"{kept} was measured otherwise: {differs}; measure the row anew, without --resume", file=sys.stderr)
             return 2
-        found = figures(row, measured[-1], folder / f"seed-{seed}")
-        say(json.dumps({name: one["test"] for name, one in found["variants"].items()}))
+        if options.rank or "ranked" not in one:
+            rank(row, seed, home)
+            one["ranked"] = machine()["commit"]
+            _write(kept, one)
+        measured.append(one)
+        found = figures(row, one, home)
+        say(json.dumps({name: model["test"] for name, model in found["variants"].items()}))
     if not options.no_table:
         enter(options.row, row, measured)
     return 0
 
 
-def _measure(name: str, row: Row, seed: int, now: dict[str, Any]) -> dict[str, Any]:
-    """Measure one seed; its ranks lie beside."""
-    say(f"{name}, seed {seed}")
-    began = time.monotonic()
-    trainings = measure(row, seed, BUILD / name / f"seed-{seed}")
+def _trained(row: Row, seed: int, home: Path) -> dict[str, Any]:
+    """Train with one seed, and say when, where, how long and by which code."""
+    here, began = machine(), time.monotonic()
+    trainings = train(row, seed, home)
     return {
         "seed": seed,
         "minutes": round((time.monotonic() - began) / 60, 1),
         "variants": {model: {"trainings": found} for model, found in trainings.items()},
         "date": datetime.now(UTC).date().isoformat(),
-        "command": shlex.join(sys.argv),
-        "conditions": now,
+        "commit": here["commit"],
+        "machine": {key: here[key] for key in ("cpu", "cores", "python")},
     }
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

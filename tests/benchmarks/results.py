@@ -28,7 +28,7 @@ def machine(*, broker: bool = True) -> dict[str, Any]:
         "python": platform.python_version(),
         "broker": f"Apache Kafka {KAFKA_VERSION}, one node, on the same cores" if broker else None,
         "packages": {name: version(name) for name in PACKAGES},
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain", "-uno") else ""),
+        "commit": _commit(),
         # What else was running: latencies are worth little where this is near the number of cores.
         "load_average_before": os.getloadavg()[0],
     }
@@ -57,6 +57,12 @@ def say(text: str) -> None:
 def _first_line(path: str, name: str) -> str:
     lines = (line.partition(":") for line in Path(path).read_text().splitlines())
     return next((value.strip() for key, _, value in lines if key.strip() == name), "unknown")
+
+
+def _commit() -> str:
+    """Return what code ran; pages that figures are written to are no part of it."""
+    changes = _git("status", "--porcelain", "-uno", "--", ":!docs")
+    return _git("rev-parse", "--short", "HEAD") + ("+changes" if changes else "")
 
 
 def _git(*arguments: str) -> str:

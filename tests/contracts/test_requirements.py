@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-HASHED = ["base.txt", "train.txt", "test.txt", "build.txt", "bench.txt"]
+HASHED = ["base.txt", "train.txt", "test.txt", "build.txt", "bench.txt", "rectools.txt"]
 # Extras whose packages each file must hold, torch apart.
 EXTRAS: dict[str, list[str]] = {"base.txt": [], "train.txt": ["train"], "test.txt": ["broker", "train", "test"]}
 

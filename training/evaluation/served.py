@@ -2,7 +2,7 @@
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -13,7 +13,7 @@ from serving.encoders import Reading, WindowEncoder
 from serving.events import RecommendedItem
 from serving.recommender import RankedList, Recommender
 from serving.session import Moment, join_lines, last_lines
-from serving.settings import MAX_SESSION_LENGTH, Exclude, ServingSettings
+from serving.settings import MAX_LIST_SIZE, MAX_SESSION_LENGTH, Exclude, ServingSettings
 from training.evaluation.cases import Cases, Context
 from training.evaluation.dense import Evaluated
 
@@ -28,23 +28,48 @@ def evaluate_served(bundle: Bundle, cases: Cases, *, exclude: Exclude, k: int) -
     is a function of the session's clicks, so the hits are those that a worker counts live on the same clicks, with two
     exceptions, which protocols ask for. `seen` leaves out all items of a session, however long it is; a worker forgets
     those of its oldest events. And ties count against the model: of items with the same score, the one that was clicked
-    has the last one's place.
+    has the last one's place, in the list or (where a longer one can be had) behind its end.
     """
+    forgotten = (cases.position > MAX_SESSION_LENGTH) & (exclude == "seen")
     longest = int(cases.position.max(initial=1))
-    recommender = Recommender(bundle, serving_settings(exclude, k), remembered=longest)
-    moments, targets = Moments.of_bundle(bundle), cases.targets
     ranks = np.zeros(len(cases), dtype=np.int64)
     top = np.zeros((len(cases), k), dtype=np.int64)
-    for part in cases.batches(_BATCH):
-        asked = [moments.of(at, context) for at, context in enumerate(cases.contexts(part.start, part.stop))]
-        vectors, known = bundle.encoder.encode([Reading([moment], []) for moment in asked], bundle.catalogue.rows_of)
-        for at, ranked in enumerate(recommender.recommend(asked, vectors, known), start=part.start):
+    for some, remembered in ((np.flatnonzero(~forgotten), None), (np.flatnonzero(forgotten), longest)):
+        recommender = Recommender(bundle, serving_settings(exclude, k), remembered=remembered)
+        at_the_end = []
+        for case, ranked in _lists(bundle, recommender, cases, some):
             shown = bundle.catalogue.rows(_shown(ranked))
-            top[at, : len(shown)] = shown
-            places = np.flatnonzero(shown == targets[at])
-            if targets[at] and len(places):
-                ranks[at] = _last_alike(ranked, int(places[0])) + 1
+            top[case, : len(shown)] = shown
+            ranks[case], last = _rank(ranked, shown, int(cases.targets[case]))
+            at_the_end += [case] if last and len(shown) == k else []
+        if k < MAX_LIST_SIZE:
+            # Whether the score at the end goes on behind it, a longer list tells.
+            longer = Recommender(bundle, serving_settings(exclude, k + 1), remembered=remembered)
+            for case, ranked in _lists(bundle, longer, cases, at_the_end):
+                rank, _ = _rank(ranked, bundle.catalogue.rows(_shown(ranked)), int(cases.targets[case]))
+                ranks[case] = rank if rank <= k else 0
     return Evaluated(ranks, top)
+
+
+def _lists(
+    bundle: Bundle, recommender: Recommender, cases: Cases, some: Sequence[int] | npt.NDArray[np.int64]
+) -> Iterator[tuple[int, RankedList]]:
+    """Yield these cases, each with its list."""
+    moments = Moments.of_bundle(bundle)
+    for begin in range(0, len(some), _BATCH):
+        part = [int(case) for case in some[begin : begin + _BATCH]]
+        asked = [moments.of(at, cases.contexts(case, case + 1)[0]) for at, case in enumerate(part)]
+        vectors, known = bundle.encoder.encode([Reading([moment], []) for moment in asked], bundle.catalogue.rows_of)
+        yield from zip(part, recommender.recommend(asked, vectors, known), strict=True)
+
+
+def _rank(ranked: RankedList, shown: npt.NDArray[np.int64], target: int) -> tuple[int, bool]:
+    """Return the target's rank in a list, 0 where it is not there, and whether the list's last item scores as it."""
+    places = np.flatnonzero(shown == target)
+    if not target or not len(places):
+        return 0, False
+    place = _last_alike(ranked, int(places[0]))
+    return place + 1, place + 1 == len(shown)
 
 
 def _last_alike(ranked: RankedList, place: int) -> int:

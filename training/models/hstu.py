@@ -2,7 +2,8 @@
 
 Zhai et al., Actions Speak Louder than Words, ICML 2024, https://arxiv.org/abs/2402.17152, section 3.2: pointwise SiLU
 attention, so that many alike events weigh more than one, a gate instead of a feed-forward layer, and the relative bias
-of section 3.3. On MovieLens-1M the bias by time is what gains most (docs/accuracy.md).  With `time_of` "query" the ages
+of section 3.3. On MovieLens-1M the bias by time is what gains most (HR@10 .302 to .323, RecTools'
+HSTU tutorial).  With `time_of` "query" the ages
 are counted at the moment of the event to be predicted, as in the authors' code; no stream knows it, so such a bundle is
 for comparisons only. With "last" they are counted at the newest event.
 

@@ -1,7 +1,7 @@
 """SASRec: causal self-attention over the events of a session, each with its place.
 
-Kang and McAuley, ICDM 2018, https://arxiv.org/abs/1808.09781; with the full or sampled softmax loss that made it the
-best published on MovieLens-1M (Klenitskiy and Vasilev, RecSys 2023, https://arxiv.org/abs/2309.07602).  Deviations:
+Kang and McAuley, ICDM 2018, https://arxiv.org/abs/1808.09781; with the full or sampled softmax loss, which lifted
+its HR@10 on MovieLens-1M from .250 to .316 (Klenitskiy and Vasilev, RecSys 2023, https://arxiv.org/abs/2309.07602).  Deviations:
 layer norm before each part and once at the end (pre-norm, which trains without care), GELU, places counted from the
 window's start, no dropout inside attention (it would forbid the fused kernel and gained nothing).
 

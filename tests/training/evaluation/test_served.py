@@ -1,11 +1,13 @@
+import dataclasses
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from serving.bundle import Bundle, write_bundle
+from serving.bundle import BlendSpec, Bundle, write_bundle
 from serving.control import Control
+from serving.counters import ItemRules, ItemRulesParameters
 from serving.process import Hit, Sourced, process
 from serving.recommender import Recommender
 from serving.session import SessionState
@@ -106,6 +108,24 @@ def test_served_ranks_and_lists_are_those_that_a_worker_gives_live_on_the_same_c
     before = cut.frame.with_row_index().select(pl.col("index").shift(1).over("session_id")).to_series()
     shown = [lists[before[click]] for click in cases.click.tolist()]
     assert found.top.tolist() == [rows + [0] * (K - len(rows)) for rows in shown]
+
+
+@pytest.mark.parametrize(("k", "rank"), [(2, 0), (3, 0), (4, 4), (5, 4)])
+def test_ties_count_against_the_model_in_the_list_and_behind_its_end(
+    tmp_path_factory: pytest.TempPathFactory, k: int, rank: int
+) -> None:
+    """Item 1 votes for items 2 to 5 alike, of which a list shows the first by row."""
+    contents = tiny_blend_contents(encoder=False)
+    begin = np.array([0, 0, *[4] * len(contents.item_ids)])
+    votes = np.full(4, 0.25, np.float32)
+    rules = ItemRules(ItemRulesParameters(window=20, decay=0.8), begin, np.arange(2, 6), votes)
+    blend = BlendSpec(encoder=0.0, counters=[1.0], floors=[1e-3], candidates=500)
+    contents = dataclasses.replace(contents, counters=(rules,), blend=blend)
+    bundle = write_bundle(tmp_path_factory.mktemp("bundles") / "ties", contents)
+    for clicked in ("i2", "i4", "i5"):
+        frame = pl.DataFrame({"session_id": ["s", "s"], "item_id": ["i1", clicked], "timestamp_ms": [0, 1]})
+        found = evaluate_served(bundle, cases_of(whole(make_log(frame)), bundle), exclude="current", k=k)
+        assert found.ranks.tolist() == [rank]
 
 
 def test_results_do_not_depend_on_the_batch(any_bundle: Bundle, log: ClickLog, monkeypatch: pytest.MonkeyPatch) -> None:
