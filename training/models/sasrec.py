@@ -1,9 +1,9 @@
 """SASRec: causal self-attention over the events of a session, each with its place.
 
 Kang and McAuley, ICDM 2018, https://arxiv.org/abs/1808.09781; with the full or sampled softmax loss, which lifted
-its HR@10 on MovieLens-1M from .250 to .316 (Klenitskiy and Vasilev, RecSys 2023, https://arxiv.org/abs/2309.07602).  Deviations:
-layer norm before each part and once at the end (pre-norm, which trains without care), GELU, places counted from the
-window's start, no dropout inside attention (it would forbid the fused kernel and gained nothing).
+its HR@10 on MovieLens-1M from .250 to .316 (Klenitskiy and Vasilev, RecSys 2023, https://arxiv.org/abs/2309.07602).
+Deviations: layer norm before each part and once at the end (pre-norm, which trains without care), GELU, places counted
+from the window's start, no dropout inside attention (it would forbid the fused kernel and gained nothing).
 
 Shape suffixes, this file only:
     B sessions    L positions, oldest first, padded on the right    D width
