@@ -12,6 +12,7 @@ TITLES = {
     "framework": "The stream alone",
     "pipeline": "The whole worker",
     "encoders": "The encoders alone",
+    "training": "Training",
     "latency": "Latency",
     "recovery": "Recovery",
     "memory": "Memory",
@@ -38,10 +39,11 @@ computed once for each index, sizes and bytes on disk are those of one run. Sing
 `build/benchmarks/PART.details.json`.
 
 `make bench` measures all of it again (an hour on a quiet machine), `make bench-framework` and its sisters (`pipeline`,
-`encoders`, `latency`, `recovery`, `memory`) one part; this page is written by them. They need Linux, and all but
-`encoders` Java 17+ and Maven; `pipeline`, `latency` and `memory` also the data set `diginetica-weeks` in `shared/data`,
-or in the folder that `$NEXTCLICK_TEST_DATA` names. Their first run trains a GRU and builds the indexes, up to that of a
-million items: about seven minutes of one core. `ARGS` are the options of a part:
+`encoders`, `training`, `latency`, `recovery`, `memory`) one part; this page is written by them. They need Linux, and
+all but `encoders` and `training` Java 17+ and Maven; `pipeline`, `latency` and `memory` also the data set
+`diginetica-weeks` in `shared/data`, or in the folder that `$NEXTCLICK_TEST_DATA` names. Their first run trains a GRU
+and builds the indexes, up to that of a million items: about seven minutes of one core. `ARGS` are the options of a
+part:
 
 ```text
 make bench-framework ARGS="--repeats 3 --variants 1"
@@ -221,6 +223,30 @@ bundle; the others read the window at each click. What lies before the window co
 READ = {"full": "the window", "carried": "the last click"}
 
 
+def training(part: Part) -> str:
+    """Write the part on training."""
+    figures, options = part.figures, part.details["options"]
+    large = figures["large"]
+    keys = ("forward", "loss", "backward", "optimizer", "step")
+    rows = [[row["tables"], *(row[key] for key in keys), f"{row['peak_mib'] / 1024:.1f}"] for row in figures["steps"]]
+    return f"""
+## {TITLES["training"]}
+
+A catalogue of {large["items"]:,} items, {large["clicks"]:,} random clicks in which each of them occurs: one epoch of a
+GRU of 64 numbers, the validation against all items, sequential rules and VSTAN with the fit of the blend, an HNSW index
+and the bundle of {large["bundle_mb"]:,} MB take {large["seconds"] / 60:.0f} minutes,
+{large["cpu_seconds"] / 60:.0f} of CPU, and {large["peak_gb"]:.1f} GB of memory at most (one run).
+
+CPU ms of a step over that catalogue, 512 targets against 2,048 shared negatives, by how Adam steps through the tables
+(`optimizer.tables`); medians of {options["repeats"]} processes, of {options["steps"]} steps each:
+
+{table(["tables", *keys, "peak GB"], rows)}
+The recipe `quick` takes {figures["quick"]["seconds"]:.0f} seconds from the demo's clicks to the bundle, median of
+{options["repeats"]}.
+
+{conditions(part.details)}"""
+
+
 def latency(part: Part) -> str:
     """Write the part on latency."""
     details = part.details
@@ -298,6 +324,7 @@ WRITERS = {
     "framework": framework,
     "pipeline": pipeline,
     "encoders": encoders,
+    "training": training,
     "latency": latency,
     "recovery": recovery,
     "memory": memory,

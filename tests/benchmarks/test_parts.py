@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import resource
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from serving.events import decode_click, decode_recommendation, encode_click
 from serving.index import Index
 from serving.session import SessionState, decode_state, last_lines
 from serving.settings import ServingSettings
-from tests.benchmarks import latency, page, pipeline, recovery, workload
+from tests.benchmarks import latency, page, pipeline, recovery, training, workload
 from tests.benchmarks.grown import exact_top, grow, index_recall
 from tests.benchmarks.processes import as_settings, cpu_s
 from tests.benchmarks.results import machine
 from tests.benchmarks.systems.blobs import COUNT, Blobs
 from tests.benchmarks.systems.job import Job
+from training.data.readers import read_log
 
 
 def test_the_same_clicks_every_time() -> None:
@@ -186,6 +188,20 @@ def test_the_page_shows_encoders_at_their_largest_batch() -> None:
     assert "5 events | 200 events |" in text
     assert "256 sessions at a time" in text
     assert "Kafka" not in text
+
+
+def test_random_clicks_have_every_item(tmp_path: Path) -> None:
+    clicks = training._write_random(tmp_path / "log.parquet", 1_000)
+    log = read_log(tmp_path / "log.parquet")
+    assert (len(log), log.items, log.sessions) == (clicks, 1_000, 500)
+
+
+def test_a_process_tells_its_memory_and_its_failure() -> None:
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    ended = training._run(["-c", f"held = b'x' * int({own + 0.4} * 2**30); print(len(held))"])
+    assert int(ended.output) / 2**30 < ended.peak_gb < int(ended.output) / 2**30 + 0.1
+    with pytest.raises(SystemExit, match="status 3"):
+        training._run(["-c", "raise SystemExit(3)"])
 
 
 def test_settings_from_dotted_keys() -> None:

@@ -19,7 +19,9 @@ TARGETS = {
     "clean",
     "bench",
 }
-TARGETS |= {f"bench-{part}" for part in ("framework", "pipeline", "encoders", "latency", "recovery", "memory")}
+TARGETS |= {
+    f"bench-{part}" for part in ("framework", "pipeline", "encoders", "training", "latency", "recovery", "memory")
+}
 
 
 def test_make_alone_lists_every_target(root: Path) -> None:
