@@ -10,8 +10,8 @@ from serving.errors import WrongUse
 from training.checks import at_least
 from training.device import Device, Precision
 
-MONITORED_AT = 20
-"""Length of the lists in validation."""
+MONITORED_AT = (10, 20)
+"""Lengths of the lists in validation."""
 
 
 @dataclass(frozen=True, kw_only=True)

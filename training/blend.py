@@ -20,6 +20,7 @@ from serving.counters import Counter
 from serving.encoders import Encoder, Reading
 from serving.retrieval import Blend, Candidates, CounterSide, EncoderSide, Weights
 from serving.settings import Exclude
+from training.account import MONITORED_AT
 from training.checks import at_least
 from training.evaluation.cases import Cases
 from training.evaluation.served import Moments
@@ -132,7 +133,7 @@ def fit_blend(sides: Sides, cases: Cases, config: BlendConfig, *, exclude: Exclu
                 value = tried(other)
                 if value > found:
                     best, found, better = other, value, True
-    return Fitted(best, len(chosen), ranks.summary(asked.ranks(best), config.k))
+    return Fitted(best, len(chosen), ranks.summary(asked.ranks(best), sorted({*MONITORED_AT, config.k})))
 
 
 def _steps(weights: Weights, size: int, *, fixed: bool) -> Iterator[Weights]:

@@ -213,7 +213,7 @@ def make_trainer(recipe: Recipe, model: AnyConfig, data: Prepared, seed: int, st
             target_counts(windows, len(data.catalogue)),
             recipe.loop.precision,
         ),
-        validate=lambda: validation_figures(scorer, cases, exclude=recipe.exclude, k=MONITORED_AT),
+        validate=lambda: validation_figures(scorer, cases, exclude=recipe.exclude, ks=MONITORED_AT),
         config=recipe.loop,
         optimizer=recipe.optimizer,
         seed=seed,

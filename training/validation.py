@@ -94,7 +94,7 @@ class EncoderScorer:
         return Asked(context.events.since(start), context.asked_ms)
 
 
-def validation_figures(scorer: EncoderScorer, cases: Cases, *, exclude: Exclude, k: int) -> dict[str, float]:
-    """Return the figures of `serving.ranks.summary` at k over the cases."""
+def validation_figures(scorer: EncoderScorer, cases: Cases, *, exclude: Exclude, ks: Sequence[int]) -> dict[str, float]:
+    """Return the figures of `serving.ranks.summary` at each k over the cases."""
     with scorer.weights_at_rest():
-        return summary(evaluate_dense(scorer, cases, scorer.item_count, exclude=exclude).ranks, k)
+        return summary(evaluate_dense(scorer, cases, scorer.item_count, exclude=exclude).ranks, ks)

@@ -45,7 +45,7 @@ def page(table: dict[str, Any]) -> str:
 def _section(section: Section, table: dict[str, Any]) -> str:
     measured = [(name, table[name]) for name in section.rows if name in table]
     metrics = section.metrics
-    head = ["", *(_title(metric) for metric in metrics), f"validation {_title(_validated_by(metrics))}", "row"]
+    head = ["", *(_title(metric) for metric in metrics), f"validation {_title(metrics[-1])}", "row"]
     lines = [f"## {section.title}", "", section.about, "", _line(head), "|---|" + "---:|" * (len(metrics) + 1) + "---|"]
     for other in section.published:
         lines.append(
@@ -62,12 +62,11 @@ def _ours(name: str, row: dict[str, Any], metrics: tuple[str, ...]) -> list[list
     for variant in row["seeds"][0]["variants"]:
         seeds = [seed["variants"][variant] for seed in row["seeds"]]
         shown = [_spread([seed["test"][metric] for seed in seeds]) for metric in metrics]
-        validated = _validated(seeds, metrics[-1])
         found.append(
             [
                 _named(row, variant, seeds[0]["trainings"][0]),
                 *shown,
-                _spread(validated) if validated else "",
+                _validated(seeds, metrics[-1]),
                 f"`{name}`",
             ]
         )
@@ -82,20 +81,17 @@ def _named(row: dict[str, Any], variant: str, training: dict[str, Any]) -> str:
     return f"**{row['recipe']['name']}, {NAMES[variant]}**{needs}"
 
 
-def _validated(seeds: list[dict[str, Any]], metric: str) -> list[float]:
-    """Return what each seed's validation said of the metric, or of the same at 20, over all its trainings."""
-    wanted = _validated_by((metric,))
-    values = []
-    for seed in seeds:
-        trainings = [{**training.get("chosen_by", {}), **training} for training in seed["trainings"]]
-        parts = [training.get("blend", training.get("validation", {})) for training in trainings]
-        values += [fmean(part[wanted] for part in parts)] if all(wanted in part for part in parts) else []
-    return values
-
-
-def _validated_by(metrics: tuple[str, ...]) -> str:
-    """Return the figure of validation that stands beside the last of the metrics: trainings look at lists of 20."""
-    return f"{metrics[-1].partition('@')[0]}@20"
+def _validated(seeds: list[dict[str, Any]], metric: str) -> str:
+    """Return what validation said of the metric, the mean of a seed's trainings; at 20 where it was not asked at k."""
+    for wanted in dict.fromkeys((metric, f"{metric.partition('@')[0]}@20")):
+        values = []
+        for seed in seeds:
+            trainings = [{**training.get("chosen_by", {}), **training} for training in seed["trainings"]]
+            parts = [training.get("blend", training.get("validation", {})) for training in trainings]
+            values += [fmean(part[wanted] for part in parts)] if all(wanted in part for part in parts) else []
+        if values:
+            return _spread(values) + ("" if wanted == metric else " (@20)")
+    return ""
 
 
 def _below(name: str, row: dict[str, Any]) -> str:

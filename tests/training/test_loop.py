@@ -65,7 +65,7 @@ def _trainer(
         encoder=encoder,
         windows=cut_windows(TRAIN, 10),
         loss=Loss(loss or LossConfig(negatives=12), torch.from_numpy(COUNTS), torch.from_numpy(COUNTS), precision),
-        validate=lambda: validation_figures(scorer, VALID, exclude="none", k=20),
+        validate=lambda: validation_figures(scorer, VALID, exclude="none", ks=[20]),
         config=LoopConfig(
             epochs=epochs,
             batch_targets=64,

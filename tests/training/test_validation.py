@@ -60,7 +60,7 @@ def test_figures_follow_every_step_of_an_optimizer(kind: Literal["adam", "sgd"])
     cases = Cases(as_events([[1, 2], [4, 3]]), np.array([0, 1]), np.array([1, 1]), np.array([1, 1]))
     for _ in range(3):
         before = scorer.scores(contexts)
-        validation_figures(scorer, cases, exclude="none", k=2)
+        validation_figures(scorer, cases, exclude="none", ks=[2])
         optimizer.zero_grad()
         scorer._encoder.item_vectors().sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step(0.5)
@@ -79,6 +79,6 @@ def test_figures_are_those_of_the_scores() -> None:
     fixed = Fixed(scorer._encoder, 4, POPULARITY)
     # Item 1 is current in both and so left out; item 2 is then first, item 4 third.
     cases = Cases(as_events([[1, 2], [1, 4]]), np.array([0, 1]), np.array([1, 1]), np.array([1, 3]))
-    figures = validation_figures(fixed, cases, exclude="current", k=2)
+    figures = validation_figures(fixed, cases, exclude="current", ks=[2])
     assert figures["hr@2"] == 1 / 2
     assert figures["mrr@2"] == (1 / 1 + 0) / 2

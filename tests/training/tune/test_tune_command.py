@@ -70,7 +70,7 @@ def test_the_test_part_is_never_read(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--search", "model.hidden=8|16"], "model.hidden is set and searched"),
         (["--search", "loop.monitor=mrr@20|hr@20"], "trials that differ in it cannot be compared"),
         (["--set", "model.wide=3"], "has no parameter 'model.wide'"),
-        (["--monitor", "mrr@7"], "monitor 'mrr@7' is no validation figure; there are recall@20"),
+        (["--monitor", "mrr@7"], "monitor 'mrr@7' is no validation figure; there are recall@10"),
         (["--trials", "0"], "trials must be at least 1, not 0"),
         (["--max-seconds", "0"], "max_seconds must be above 0, not 0"),
     ],
