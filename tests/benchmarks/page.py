@@ -12,6 +12,7 @@ TITLES = {
     "framework": "The stream alone",
     "pipeline": "The whole worker",
     "encoders": "The encoders alone",
+    "retrieval": "Retrieval alone",
     "training": "Training",
     "latency": "Latency",
     "recovery": "Recovery",
@@ -39,11 +40,11 @@ computed once for each index, sizes and bytes on disk are those of one run. Sing
 `build/benchmarks/PART.details.json`.
 
 `make bench` measures all of it again (an hour on a quiet machine), `make bench-framework` and its sisters (`pipeline`,
-`encoders`, `training`, `latency`, `recovery`, `memory`) one part; this page is written by them. They need Linux, and
-all but `encoders` and `training` Java 17+ and Maven; `pipeline`, `latency` and `memory` also the data set
-`diginetica-weeks` in `shared/data`, or in the folder that `$NEXTCLICK_TEST_DATA` names. Their first run trains a GRU
-and builds the indexes, up to that of a million items: about seven minutes of one core. `ARGS` are the options of a
-part:
+`encoders`, `retrieval`, `training`, `latency`, `recovery`, `memory`) one part; this page is written by them. They need
+Linux, and all but `encoders`, `retrieval` and `training` Java 17+ and Maven; `pipeline`, `retrieval`, `latency` and
+`memory` also the data set `diginetica-weeks` in `shared/data`, or in the folder that `$NEXTCLICK_TEST_DATA` names. The
+first run trains a GRU and builds the indexes, up to that of a million items: about seven minutes of one core. `ARGS`
+are the options of a part:
 
 ```text
 make bench-framework ARGS="--repeats 3 --variants 1"
@@ -223,6 +224,21 @@ bundle; the others read the window at each click. What lies before the window co
 READ = {"full": "the window", "carried": "the last click"}
 
 
+def retrieval(part: Part) -> str:
+    """Write the part on retrieval, at the largest batch that was measured."""
+    batch = max(row["batch"] for row in part.figures)
+    rows = [[row["retrieval"], f"{row['us']:.1f}"] for row in part.figures if row["batch"] == batch]
+    return f"""
+## {TITLES["retrieval"]}
+
+CPU us per click from the session vector to the best 20, by what finds them: {part.details["items"]:,} items of
+DIGINETICA, a GRU's vectors of 64 numbers, the counters of the recipe `diginetica`, the 500 best of each side blended,
+{batch} sessions at a time, one thread, median of {part.details["options"]["repeats"]}.
+
+{table(["found by", "us per click"], rows)}
+{conditions(part.details)}"""
+
+
 def training(part: Part) -> str:
     """Write the part on training."""
     figures, options = part.figures, part.details["options"]
@@ -324,6 +340,7 @@ WRITERS = {
     "framework": framework,
     "pipeline": pipeline,
     "encoders": encoders,
+    "retrieval": retrieval,
     "training": training,
     "latency": latency,
     "recovery": recovery,

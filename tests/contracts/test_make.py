@@ -20,7 +20,8 @@ TARGETS = {
     "bench",
 }
 TARGETS |= {
-    f"bench-{part}" for part in ("framework", "pipeline", "encoders", "training", "latency", "recovery", "memory")
+    f"bench-{part}"
+    for part in ("framework", "pipeline", "encoders", "retrieval", "training", "latency", "recovery", "memory")
 }
 
 
