@@ -3,11 +3,10 @@
 data      any; measured on serenade-sample (113,601 training clicks) and rsc15-100k (53,254)
 protocol  next-item: the data's own test and validation files, else the last tenth of the sessions; on serenade-sample
           the current item is left out, on rsc15-100k nothing is; items that training does not know are misses
-figures   MRR@20; there is no seed. serenade-sample's test (927 predictions): .337, and .345 with what 40 trials of
-          `nextclick tune` chose on its validation file (window 4, 50 neighbours of 461, idf 2.6, cosine). rsc15-100k's
-          test (10,068): .350 (40 trials: window 2, 61 neighbours of 3,902, idf .62, reciprocal)
-          against these tuned ones the recipes serenade_sample and rsc15_100k are .032 to .042 and .0078 to .0081 higher
-          on three seeds, 95 % of the bootstrap over sessions from .018 and .0059 on
+figures   MRR@20 as it is on serenade-sample's test (927 predictions): .336; there is no seed. With what 100 trials of
+          `nextclick tune` chose on the validation file, of three seeds: .348 .347 .345 there, .351 .350 .351 on
+          rsc15-100k's test (10,068); the recipes serenade_sample and rsc15_100k are .030 to .046 and .0076 to .0082
+          higher (docs/accuracy.md)
 time      a second
 verified  2026-11-23 on CPU
 command   nextclick train vmis_knn --data serenade-sample --out bundles/vmis
