@@ -6,7 +6,7 @@ protocol  ratio:8-1-1 (CORE's: 80/10/10 of the sessions, no refit; items that tr
           sessions of one click; every prefix is predicted; nothing is left out of the lists)
 figures   Recall@20 / MRR@20 of three seeds (76,601 predictions): encoder alone .531/.187 .530/.187 .531/.186, counters
           alone .510/.186, blend .538/.191 .537/.191 .537/.190
-          validation: encoder .530/.190 .534/.191 .531/.191, blend .535/.195 .534/.196 .535/.197 (10,000 of 75,996 cases)
+          validation: encoder .530/.190 .534/.191 .531/.191, blend (10,000 of 75,996) .535/.195 .534/.196 .535/.197
           tried on seed 0's validation: without dropout on what is scored .531/.190, with .4 of it .529/.189; the blend
           fitted to HR, or with item kNN as a third counter, gains nothing
 time      11 minutes of one of two busy cores
