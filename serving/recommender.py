@@ -12,7 +12,7 @@ from serving.errors import WrongUse
 from serving.events import Reason, RecommendedItem
 from serving.retrieval import NEAR, POPULAR, Found
 from serving.session import Moment, as_line, join_lines
-from serving.settings import ServingSettings
+from serving.settings import ServingSettings, left_out
 
 if TYPE_CHECKING:
     from serving.bundle import Bundle, Manifest
@@ -80,8 +80,7 @@ class Recommender:
         self.settings = settings
         # The same k for every query: an approximate index may look at other neighbours for another k.
         self._remembered = settings.session_length if remembered is None else remembered
-        excluded = {"none": 0, "current": 1, "seen": self._remembered}[settings.exclude]
-        self._k = min(settings.list_size + excluded, len(bundle.catalogue))
+        self._k = min(settings.list_size + left_out(settings.exclude, self._remembered), len(bundle.catalogue))
         self._writer = ListWriter(bundle.catalogue.item_ids, source_of(bundle.manifest))
         self._top = bundle.popular_rows[: self._k].tolist()
         shares = bundle.popularity[self._top] / max(float(bundle.popularity.sum()), 1.0)

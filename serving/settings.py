@@ -14,6 +14,11 @@ MAX_SESSION_LENGTH = 400
 Exclude = Literal["none", "current", "seen"]
 
 
+def left_out(exclude: Exclude, events: int) -> int:
+    """Return how many of a session's last events, of so many that it has, have items that its list leaves out."""
+    return {"none": 0, "current": min(1, events), "seen": events}[exclude]
+
+
 class ServingSettings(BaseModel):
     """How sessions are cut and lists are made."""
 

@@ -19,7 +19,7 @@ from serving.catalogue import Catalogue
 from serving.counters import Counter
 from serving.encoders import Encoder, Reading
 from serving.retrieval import Blend, Candidates, CounterSide, EncoderSide, Weights
-from serving.settings import Exclude
+from serving.settings import Exclude, left_out
 from training.account import MONITORED_AT
 from training.checks import at_least
 from training.evaluation.cases import Cases
@@ -175,8 +175,8 @@ def _candidates(
         vectors, known = sides.encoder.encode(readings, sides.catalogue.rows_of)
     found = blend.candidates([context.events.rows for context in contexts], vectors, known, k)
     for rows, context in zip(found.rows, contexts, strict=True):
-        if exclude != "none":
-            rows[np.isin(rows, context.events.rows[-1:] if exclude == "current" else context.events.rows)] = 0
+        own = context.events.rows
+        rows[np.isin(rows, own[len(own) - left_out(exclude, len(own)) :])] = 0
     return found
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.ranks import Ranks
-from serving.settings import Exclude
+from serving.settings import Exclude, left_out
 from training.data.sequences import Rows
 from training.evaluation.cases import Cases, Ints
 from training.evaluation.scorers import Scorer
@@ -41,15 +41,12 @@ def evaluate_dense(scorer: Scorer, cases: Cases, item_count: int, *, exclude: Ex
     """
     ranks = np.zeros(len(cases), dtype=np.int64)
     top = np.zeros((len(cases), k), dtype=np.int64)
-    targets, current = cases.targets, cases.current
+    targets = cases.targets
     for part in cases.batches(max(1, _BATCH_SCORES // (item_count + 1))):
         contexts = cases.contexts(part.start, part.stop)
         scores: Scores = np.require(scorer.scores(contexts), requirements=["C", "W"])
         scores[:, 0] = -np.inf
-        if exclude == "current":
-            scores[np.arange(len(contexts)), current[part]] = -np.inf
-        elif exclude == "seen":
-            _leave_out(scores, [context.events.rows for context in contexts])
+        _leave_out(scores, [_last(context.events.rows, exclude) for context in contexts])
         ranks[part] = pessimistic_ranks(scores, targets[part])
         if k:
             top[part] = top_rows(scores, k)
@@ -90,6 +87,10 @@ def _borders(scores: Scores, k: int) -> npt.NDArray[np.floating]:
     # fmax, as a NaN would hide its block.
     maxima = np.fmax.reduce(scores[:, : blocks * _BLOCK].reshape(len(scores), blocks, _BLOCK), axis=2)
     return np.asarray(np.partition(np.nan_to_num(maxima, nan=-np.inf), blocks - k, axis=1)[:, blocks - k])
+
+
+def _last(rows: Rows, exclude: Exclude) -> Rows:
+    return rows[len(rows) - left_out(exclude, len(rows)) :]
 
 
 def _leave_out(scores: Scores, prefixes: list[Rows]) -> None:
