@@ -22,6 +22,8 @@ from tests.benchmarks.processes import as_settings, cpu_s
 from tests.benchmarks.results import machine
 from tests.benchmarks.systems.blobs import COUNT, Blobs
 from tests.benchmarks.systems.job import Job
+from training.data.dataset import read_training
+from training.data.protocol import parse_protocol
 from training.data.readers import read_log
 
 
@@ -194,6 +196,7 @@ def test_random_clicks_have_every_item(tmp_path: Path) -> None:
     clicks = training._write_random(tmp_path / "log.parquet", 1_000)
     log = read_log(tmp_path / "log.parquet")
     assert (len(log), log.items, log.sessions) == (clicks, 1_000, 500)
+    assert read_training(tmp_path / "log.parquet", parse_protocol("next-item")).clicks.items == 1_000
 
 
 def test_a_process_tells_its_memory_and_its_failure() -> None:
