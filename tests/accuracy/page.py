@@ -102,7 +102,7 @@ def _below(name: str, row: dict[str, Any]) -> str:
         f"{seeds[0]['cases']:,} cases, seeds {', '.join(str(seed['seed']) for seed in seeds)}; "
         f"{max(seed['minutes'] for seed in seeds):.0f} minutes a seed; data sha256 `{row['data_sha256'][:16]}`, "
         f"{seeds[-1]['date']}, code {', '.join(_codes(seeds))}, bundles {', '.join(_bundles(row))}; "
-        f"`make accuracy ROW={name}`."
+        f"`{row['command']}`."
     )
     for seed in seeds:
         for other, found in seed["against"].items():

@@ -98,6 +98,7 @@ def enter(name: str, row: Row, measured: Sequence[dict[str, Any]]) -> None:
     results = [figures(row, one, BUILD / name / f"seed-{one['seed']}") for one in measured]
     table[name] = {
         **measured[0]["conditions"],
+        "command": f"make accuracy ROW={name}",
         "mean": {variant: _over(results, variant, fmean) for variant in results[0]["variants"]},
         "half_range": {
             variant: _over(results, variant, lambda v: (max(v) - min(v)) / 2) for variant in results[0]["variants"]
