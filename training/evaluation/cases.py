@@ -53,12 +53,6 @@ class Cases:
         pairs = zip(self.session, self.position, strict=True)
         return np.array([self.sequences[session].rows[position] for session, position in pairs], dtype=np.int64)
 
-    @cached_property
-    def current(self) -> Ints:
-        """The rows of the clicks right before, `[n]`, 0 where unknown."""
-        pairs = zip(self.session, self.position, strict=True)
-        return np.array([self.sequences[session].rows[position - 1] for session, position in pairs], dtype=np.int64)
-
     def contexts(self, begin: int, end: int) -> list[Context]:
         """Return what cases `begin` to `end` are predicted from."""
         pairs = zip(self.session[begin:end], self.position[begin:end], strict=True)

@@ -92,9 +92,10 @@ def test_vmis_knn_on_the_serenade_sample_with_serenades_parameters() -> None:
 
 def ranks_without_current(counter: Counter, cases: Cases, items: int) -> tuple[Ranks, Ranks]:
     """Return the ranks with ties against the model, and for it; 0 for a target without votes."""
-    votes = counter.score([context.known for context in cases.contexts(0, len(cases))]).dense(items)
+    contexts = cases.contexts(0, len(cases))
+    votes = counter.score([context.known for context in contexts]).dense(items)
     everyone = np.arange(len(cases))
-    votes[everyone, cases.current] = 0
+    votes[everyone, [context.events.rows[-1] for context in contexts]] = 0
     own = np.where(cases.targets > 0, votes[everyone, cases.targets], 0)[:, None]
     better, equal = (votes > own).sum(axis=1), (votes >= own).sum(axis=1)
     return np.where(own[:, 0] > 0, equal, 0), np.where(own[:, 0] > 0, better + 1, 0)

@@ -37,7 +37,7 @@ CATALOGUE = Catalogue(["a", "b", "c", "d"])
 def test_every_click_after_the_first_is_a_case_in_the_order_of_time() -> None:
     cases = build_cases(held_out(("s", "a"), ("t", "c"), ("s", "b"), ("t", "new"), ("s", "a"), ("t", "d")), CATALOGUE)
     assert cases.targets.tolist() == [2, 0, 1, 4]
-    assert cases.current.tolist() == [1, 3, 2, 0]
+    assert [context.events.rows[-1] for context in cases.contexts(0, 4)] == [1, 3, 2, 0]
     assert cases.click.tolist() == [2, 3, 4, 5]
     assert [context.events.rows.tolist() for context in cases.contexts(0, 4)] == [[1], [3], [1, 2], [3, 0]]
 

@@ -47,7 +47,8 @@ def drawn() -> tuple[np.ndarray, Cases]:
 def test_figures_equal_those_of_trec_eval(drawn: tuple[np.ndarray, Cases], k: int, exclude: str) -> None:
     scores, cases = drawn
     asked = {str(case): {str(target): 1} for case, target in enumerate(cases.targets.tolist())}
-    left_out = cases.current.tolist() if exclude == "current" else [0] * CASES
+    contexts = cases.contexts(0, CASES)
+    left_out = [int(context.events.rows[-1]) if exclude == "current" else 0 for context in contexts]
     run = {
         str(case): {str(row): float(line[row]) for row in range(1, ITEMS + 1) if row != left_out[case]}
         for case, line in enumerate(scores)
