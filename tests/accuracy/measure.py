@@ -55,11 +55,11 @@ def train(row: Row, seed: int, home: Path) -> Trainings:
             needs = {"needs": list(bundle.manifest.needs)} if bundle.manifest.needs else {}
             trainings.setdefault(name, []).append({"bundle": bundle.id, **needs, **bundle.manifest.metrics})
     if isinstance(row.rival, Outside):
-        trainings[row.rival.name] = [train_outside(row.rival, data_home() / row.data, seed)]
+        trainings[row.rival.name] = [train_outside(row.rival, data_home() / row.data)]
     return trainings
 
 
-def rank(row: Row, seed: int, home: Path) -> None:
+def rank(row: Row, home: Path) -> None:
     """Rank the row's cases with the models that were trained; the ranks are left in `home`, as NAME.parquet."""
     recipe = _recipe(row)
     cycles = list(parse_protocol(recipe.protocol).cycles())
@@ -73,7 +73,7 @@ def rank(row: Row, seed: int, home: Path) -> None:
         )
         cases.write(home / f"{name}.parquet")
     if isinstance(row.rival, Outside) and cases is not None:
-        ranks_outside(row.rival, data_home() / row.data, cases, seed).write(home / f"{row.rival.name}.parquet")
+        ranks_outside(row.rival, data_home() / row.data, cases).write(home / f"{row.rival.name}.parquet")
 
 
 def _recipe(row: Row) -> Recipe:

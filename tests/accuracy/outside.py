@@ -25,8 +25,8 @@ SYSTEMS = ROOT / "build" / "accuracy" / "systems"
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**34)}
 
 
-def train_outside(rival: Outside, data: Path, seed: int) -> dict[str, Any]:
-    """Train a system on the data with this seed and return what it tells of itself.
+def train_outside(rival: Outside, data: Path) -> dict[str, Any]:
+    """Train a system on the data and return what it tells of itself.
 
     One training serves all rows on the same data: it stays in `build/accuracy/systems` for as long as data, program and
     locked versions are the same.
@@ -35,7 +35,7 @@ def train_outside(rival: Outside, data: Path, seed: int) -> dict[str, Any]:
         WrongUse: the system is not installed, or has failed.
 
     """
-    python, out = SYSTEMS / rival.name / "bin" / "python", _out(rival, data, seed)
+    python, out = SYSTEMS / rival.name / "bin" / "python", _out(rival, data)
     told, log, program = out.with_suffix(".json"), out.with_suffix(".log"), PROGRAMS / f"{rival.name}.py"
     lock = ROOT / "requirements" / f"{rival.name.partition('_')[0]}.txt"
     sha256 = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (data, program, lock)}
@@ -45,25 +45,25 @@ def train_outside(rival: Outside, data: Path, seed: int) -> dict[str, Any]:
         began = time.monotonic()
         say(f"  {rival.name}: see {log}")
         with log.open("w") as file:
-            command = [str(python), str(program), str(data), str(out), "--seed", str(seed)]
+            command = [str(python), str(program), str(data), str(out), "--seed", str(rival.seed)]
             environment = {**os.environ, **_KEEP_MEMORY}
             done = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False)
         if done.returncode:
             raise WrongUse(f"{rival.name} ended with status {done.returncode}: see {log}")
         last = json.loads(log.read_text().splitlines()[-1])
         minutes = round((time.monotonic() - began) / 60, 1)
-        told.write_text(json.dumps({"minutes": minutes, "seed": seed, **last, "sha256": sha256}) + "\n")
+        told.write_text(json.dumps({"minutes": minutes, "seed": rival.seed, **last, "sha256": sha256}) + "\n")
     found: dict[str, Any] = json.loads(told.read_text())
     return found
 
 
-def ranks_outside(rival: Outside, data: Path, cases: CaseRanks, seed: int) -> CaseRanks:
+def ranks_outside(rival: Outside, data: Path, cases: CaseRanks) -> CaseRanks:
     """Return the ranks that a trained system gives the cases."""
-    return joined(cases, pl.read_csv(_out(rival, data, seed)))
+    return joined(cases, pl.read_csv(_out(rival, data)))
 
 
-def _out(rival: Outside, data: Path, seed: int) -> Path:
-    return SYSTEMS / f"{rival.name}-{data.name}-seed-{seed}.csv"
+def _out(rival: Outside, data: Path) -> Path:
+    return SYSTEMS / f"{rival.name}-{data.name}-seed-{rival.seed}.csv"
 
 
 def joined(cases: CaseRanks, ranks: pl.DataFrame) -> CaseRanks:

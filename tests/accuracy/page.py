@@ -27,7 +27,7 @@ are paired, case by case; their intervals come from a bootstrap over sessions, o
 NAMES = {"encoder": "encoder alone", "counters": "counters alone", "blend": "blend of both"}
 RIVALS = {
     "vmis_knn": "VMIS-kNN alone, tuned on the same validation part",
-    "rectools_hstu": "HSTU of two blocks as RecTools trains it (not servable: needs query_time)",
+    "rectools_hstu": "HSTU of two blocks as RecTools trains it, once (not servable: needs query_time)",
 }
 
 

@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{kept} was measured otherwise: {differs}; measure the row anew, without --resume", file=sys.stderr)
             return 2
         if options.rank or "ranked" not in one:
-            rank(row, seed, home)
+            rank(row, home)
             one["ranked"] = machine()["commit"]
             _write(kept, one)
         measured.append(one)
