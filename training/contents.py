@@ -73,8 +73,8 @@ def encoder_part(encoder: SessionEncoder, recipe: Recipe, data: Prepared) -> Enc
 
 def fit_counters(recipe: Recipe, data: Prepared) -> list[Counter]:
     """Fit the recipe's counters to the training clicks."""
-    ends_ms, sequences = data.ends_ms, data.sequences
-    return [fit_counter(config, sequences, len(data.catalogue), ends_ms) for config in recipe.counters]
+    times_ms, sequences = data.times_ms, data.sequences
+    return [fit_counter(config, sequences, len(data.catalogue), times_ms) for config in recipe.counters]
 
 
 def blend_of(recipe: Recipe, data: Prepared, encoder: EncoderPart | None, counters: Sequence[Counter]) -> Fitted:

@@ -33,11 +33,9 @@ class Prepared:
         return [session.rows for session in self.sessions]
 
     @property
-    def ends_ms(self) -> Rows | None:
-        """When each session ended, UTC epoch milliseconds, `[n]`; None where the clicks have no times."""
-        if not self.clicks.timed:
-            return None
-        return np.array([session.times.max() for session in self.sessions], dtype=np.int64)
+    def times_ms(self) -> list[Rows] | None:
+        """The times of each session's clicks, UTC epoch milliseconds; None where the clicks have none."""
+        return [session.times for session in self.sessions] if self.clicks.timed else None
 
     def spread(self, count: int) -> list[Events]:
         """Return up to `count` sessions of two clicks or more, evenly spread over the data, the longest one first."""

@@ -83,7 +83,7 @@ def _retrievals(bundle: Bundle) -> dict[str, Retrieval]:
     protocol = parse_protocol("next-item")
     data = prepare_training(read_training(data_home() / DATA, protocol))
     configs = find_recipe("diginetica").counters
-    counters = [fit_counter(config, data.sequences, len(data.catalogue), data.ends_ms) for config in configs]
+    counters = [fit_counter(config, data.sequences, len(data.catalogue), data.times_ms) for config in configs]
     names = [counter_name(config) for config in configs]
     flat, graph = Index.build(bundle.vectors, "Flat"), Index.build(bundle.vectors, FACTORY)
 

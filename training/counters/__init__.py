@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from serving.counters import Counter
 from training.counters.item_knn import ItemKnnConfig, fit_item_knn
 from training.counters.item_rules import MARKOV, SequentialRulesConfig, fit_sequential_rules
@@ -25,22 +27,25 @@ def counter_name(config: CounterConfig) -> str:
     return next(name for name, known in COUNTERS.items() if type(config) is known)
 
 
-def fit_counter(config: CounterConfig, sequences: Sequence[Rows], items: int, ends_ms: Rows | None) -> Counter:
+def fit_counter(
+    config: CounterConfig, sequences: Sequence[Rows], items: int, times_ms: Sequence[Rows] | None
+) -> Counter:
     """Fit a counter to training sessions.
 
     Args:
         config: which, and how.
         sequences: item rows of each session, oldest first, 0 where unknown.
         items: the size of the catalogue.
-        ends_ms: when each session ended, UTC epoch milliseconds, `[n]`; None where the data have no times.
+        times_ms: of each session's clicks, UTC epoch milliseconds; None where the data have none.
 
     Raises:
         WrongUse: the configuration has a half-life, and there are no times.
 
     """
+    ends_ms = None if times_ms is None else np.array([times.max() for times in times_ms], dtype=np.int64)
     match config:
         case PopularityConfig():
-            return fit_popularity(sequences, items, config, ends_ms=ends_ms)
+            return fit_popularity(sequences, items, config, times_ms=times_ms)
         case SequentialRulesConfig():
             return fit_sequential_rules(sequences, items, config, ends_ms=ends_ms)
         case ItemKnnConfig():

@@ -8,7 +8,6 @@ import numpy as np
 from serving.counters import Popularity, PopularityParameters
 from training.checks import above, at_least
 from training.counters.ages import half_lives
-from training.counters.clicks import flatten
 from training.data.sequences import Rows
 
 
@@ -28,7 +27,11 @@ class PopularityConfig:
 
 
 def fit_popularity(
-    sequences: Sequence[Rows], items: int, config: PopularityConfig | None = None, *, ends_ms: Rows | None = None
+    sequences: Sequence[Rows],
+    items: int,
+    config: PopularityConfig | None = None,
+    *,
+    times_ms: Sequence[Rows] | None = None,
 ) -> Popularity:
     """Count the clicks of training sessions; scores are shares of all that was counted.
 
@@ -36,17 +39,18 @@ def fit_popularity(
         sequences: item rows of each session, oldest first, 0 where unknown.
         items: the size of the catalogue.
         config: how to count.
-        ends_ms: when each session ended, UTC epoch milliseconds, `[n]`; a half-life needs it.
+        times_ms: of each session's clicks, UTC epoch milliseconds; a half-life needs it.
 
     Raises:
-        WrongUse: there is a half-life, and no `ends_ms`.
+        WrongUse: there is a half-life, and no `times_ms`.
 
     """
     config = config or PopularityConfig()
-    clicks = flatten(sequences)
-    weights = half_lives(config.half_life_days, ends_ms, len(sequences))
-    counts = np.bincount(clicks.row, weights[clicks.session], minlength=items + 1)
+    rows = np.concatenate([*sequences, np.zeros(0, np.int64)])
+    times = None if times_ms is None else np.concatenate([*times_ms, np.zeros(0, np.int64)])
+    weights = np.where(rows > 0, half_lives(config.half_life_days, times, len(rows)), 0)
+    counts = np.bincount(rows, weights, minlength=items + 1)
     scores = (counts / max(float(counts.sum()), 1e-300)).astype(np.float32)
     best = np.argsort(-scores, kind="stable")[: config.most]
-    rows = np.sort(best[scores[best] > 0])
-    return Popularity(PopularityParameters(), rows, scores[rows])
+    kept = np.sort(best[scores[best] > 0])
+    return Popularity(PopularityParameters(), kept, scores[kept])

@@ -13,10 +13,10 @@ Counts = dict[int, float]
 DAY_MS = 24 * 3600 * 1000
 
 
-def weights_of(sessions: Sessions, half_life_days: float | None, ends_ms: Sequence[int]) -> list[float]:
+def weights_of(aging: Sequence[object], half_life_days: float | None, times_ms: Sequence[int]) -> list[float]:
     if half_life_days is None:
-        return [1.0] * len(sessions)
-    return [2 ** (-(max(ends_ms) - end) / DAY_MS / half_life_days) for end in ends_ms]
+        return [1.0] * len(aging)
+    return [2 ** (-(max(times_ms) - time) / DAY_MS / half_life_days) for time in times_ms]
 
 
 def known(session: Sequence[int]) -> list[int]:

@@ -19,10 +19,12 @@ from training.counters import (
     VMIS_KNN,
     VSKNN,
     VSTAN,
+    CounterConfig,
     ItemKnnConfig,
     PopularityConfig,
     SequentialRulesConfig,
     SessionKnnConfig,
+    fit_counter,
     fit_item_knn,
     fit_popularity,
     fit_sequential_rules,
@@ -32,7 +34,8 @@ from training.counters import (
 ITEMS = 7
 HOUR_MS = 3600 * 1000
 
-session = st.lists(st.integers(0, ITEMS), max_size=9)
+rows = st.integers(0, ITEMS)
+session = st.lists(rows, max_size=9)
 # Some sessions end at the same time, and they are not in order.
 training = st.lists(st.tuples(session, st.integers(0, 40)), min_size=1, max_size=25)
 queries = st.lists(session, max_size=6)
@@ -117,16 +120,21 @@ def test_session_knn(given_training: Any, sessions: list[list[int]], config: Ses
     check(counter, sessions, lambda rows: slow.session_knn(sequences, config, ends_ms, rows))
 
 
-@given(training, half_life)
-def test_popularity(given_training: Any, half_life_days: float | None) -> None:
-    sequences, ends_ms = split(given_training)
+@given(st.lists(st.lists(st.tuples(rows, st.integers(0, 40)), max_size=6), max_size=25), half_life)
+def test_popularity(sessions: list[list[tuple[int, int]]], half_life_days: float | None) -> None:
     counter = fit_popularity(
-        as_rows(sequences), ITEMS, PopularityConfig(half_life_days=half_life_days), ends_ms=np.array(ends_ms)
+        as_rows([[row for row, _ in session] for session in sessions]),
+        ITEMS,
+        PopularityConfig(half_life_days=half_life_days),
+        times_ms=as_rows([[hour * HOUR_MS for _, hour in session] for session in sessions]),
     )
-    weights = slow.weights_of(sequences, half_life_days, ends_ms)
-    clicks = [(row, weight) for rows, weight in zip(sequences, weights, strict=True) for row in slow.known(rows)]
-    total = sum(weight for _, weight in clicks)
-    shares = [sum(weight for row, weight in clicks if row == wanted) / (total or 1) for wanted in range(ITEMS + 1)]
+    clicks = [click for session in sessions for click in session]
+    times = [hour * HOUR_MS for _, hour in clicks]
+    weighted = list(zip(clicks, slow.weights_of(clicks, half_life_days, times), strict=True))
+    total = sum(weight for (row, _), weight in weighted if row)
+    shares = [0.0] * (ITEMS + 1)
+    for (row, _), weight in weighted:
+        shares[row] += weight / (total or 1) if row else 0
     np.testing.assert_allclose(counter.score(as_rows([[1], []])).dense(ITEMS), [shares, shares], rtol=1e-5)
 
 
@@ -214,31 +222,31 @@ def test_serenades_idf_is_a_multiple_of_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fit", "config"),
+    "config",
     [
-        (fit_popularity, PopularityConfig(half_life_days=1.0)),
-        (fit_sequential_rules, SequentialRulesConfig(half_life_days=1.0)),
-        (fit_item_knn, ItemKnnConfig(half_life_days=1.0)),
-        (fit_session_knn, replace(VSKNN, half_life_days=1.0)),
+        PopularityConfig(half_life_days=1.0),
+        SequentialRulesConfig(half_life_days=1.0),
+        ItemKnnConfig(half_life_days=1.0),
+        replace(VSKNN, half_life_days=1.0),
     ],
 )
-def test_a_half_life_needs_times(fit: Any, config: Any) -> None:
+def test_a_half_life_needs_times(config: CounterConfig) -> None:
     with pytest.raises(WrongUse, match=r"half-life of 1.0 days needs the times"):
-        fit(as_rows([[1, 2]]), ITEMS, config)
+        fit_counter(config, as_rows([[1, 2]]), ITEMS, None)
 
 
 @pytest.mark.parametrize(
-    ("fit", "config"),
+    "config",
     [
-        (fit_popularity, PopularityConfig(half_life_days=0.01)),
-        (fit_sequential_rules, SequentialRulesConfig(half_life_days=0.01, rarity=0.5)),
-        (fit_item_knn, ItemKnnConfig(half_life_days=0.01, shrinkage=0.0)),
-        (fit_session_knn, replace(VSTAN, half_life_days=0.01)),
+        PopularityConfig(half_life_days=0.01),
+        SequentialRulesConfig(half_life_days=0.01, rarity=0.5),
+        ItemKnnConfig(half_life_days=0.01, shrinkage=0.0),
+        replace(VSTAN, half_life_days=0.01),
     ],
 )
-def test_what_is_far_too_old_to_count_spoils_nothing(fit: Any, config: Any) -> None:
-    ends_ms = np.array([0, 1000 * slow.DAY_MS])
-    votes = fit(as_rows([[1, 2], [3, 4]]), ITEMS, config, ends_ms=ends_ms).score(as_rows([[1], [3]]))
+def test_what_is_far_too_old_to_count_spoils_nothing(config: CounterConfig) -> None:
+    times_ms = as_rows([[0, 0], [1000 * slow.DAY_MS] * 2])
+    votes = fit_counter(config, as_rows([[1, 2], [3, 4]]), ITEMS, times_ms).score(as_rows([[1], [3]]))
     assert np.isfinite(votes.scores).all()
     assert votes.top(2)[1][1].max() == 4
 
