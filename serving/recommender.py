@@ -40,16 +40,21 @@ _POPULAR = '"reason":{"kind":"popular","item_ids":[]}'
 
 
 class RankedList(msgspec.Struct, frozen=True, gc=False):
-    """A list before it gets its ids: its items in JSON, and which they are, in lines (`serving.session.as_line`)."""
+    """A list before it gets its ids: its items in JSON, and which they are, in lines (`serving.session.as_line`).
+
+    `found` of them were found for the session; those behind are popular and fill the list.
+    """
 
     source: str
     items: msgspec.Raw
     shown: str
+    found: int
 
     @classmethod
-    def of(cls, source: str, items: Sequence[RecommendedItem]) -> Self:
-        """Return the list of these items."""
-        return cls(source, msgspec.Raw(_json.encode(items)), join_lines(item.item_id for item in items))
+    def of(cls, source: str, items: Sequence[RecommendedItem], *, found: int | None = None) -> Self:
+        """Return the list of these items; None: all of them were found."""
+        lines = join_lines(item.item_id for item in items)
+        return cls(source, msgspec.Raw(_json.encode(items)), lines, len(items) if found is None else found)
 
 
 class Recommender:
@@ -141,7 +146,8 @@ class Recommender:
         out = {*rows, *self._excluded(moment)}
         more = [row for row in self._top if row not in out][: self.settings.list_size - len(rows)]
         # The model says no more of these than that they come after the last one.
-        return self._writer.near(rows + more, scores + scores[-1:] * len(more), because + [POPULAR] * len(more))
+        made = self._writer.near(rows + more, scores + scores[-1:] * len(more), because + [POPULAR] * len(more))
+        return msgspec.structs.replace(made, found=len(rows))
 
     def _kept(self, moments: Sequence[Moment], rows: Rows) -> npt.NDArray[np.bool_]:
         """Tell which of the rows `[n, k]` that were found may be in the lists; row 0 is none."""
@@ -204,7 +210,8 @@ class Recommender:
         ids = self.bundle.catalogue.item_ids
         kept = [place for place, row in enumerate(self._top) if row not in excluded][: self.settings.list_size]
         popular = Reason("popular", [])
-        return RankedList.of(source, [RecommendedItem(ids[self._top[p]], self._shares[p], popular) for p in kept])
+        items = [RecommendedItem(ids[self._top[p]], self._shares[p], popular) for p in kept]
+        return RankedList.of(source, items, found=0)
 
 
 class ListWriter:
@@ -235,7 +242,8 @@ class ListWriter:
         items = self._form(size) % tuple(parts)
         if POPULAR in because:
             items = items.replace(_NO_ITEM, _POPULAR)
-        return RankedList(self._source, msgspec.Raw(items.encode()), "\n".join(map(self._lines.__getitem__, rows)))
+        shown = "\n".join(map(self._lines.__getitem__, rows))
+        return RankedList(self._source, msgspec.Raw(items.encode()), shown, size)
 
     def _form(self, size: int) -> str:
         form = self._forms.get(size)

@@ -53,7 +53,7 @@ def evaluate(
 
     Full catalogue, on clicks that training never saw, with intervals over whole sessions; below, how much of the
     catalogue the lists show, how evenly, how novel and how diverse. With the protocol next-item the figures are those
-    that a worker would count live on the same clicks.
+    that a worker would count live on the same clicks, but for ties, which count against the model.
 
     Examples:
         nextclick evaluate build/shop --data shop.jsonl --protocol next-item --json report.json

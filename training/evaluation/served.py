@@ -27,8 +27,9 @@ def evaluate_served(bundle: Bundle, cases: Cases, *, exclude: Exclude, k: int) -
     Each session is handed to the bundle's own encoder, retrieval and recommender as `serving.process` hands it: a list
     is a function of the session's clicks, so the hits are those that a worker counts live on the same clicks, with two
     exceptions, which protocols ask for. `seen` leaves out all items of a session, however long it is; a worker forgets
-    those of its oldest events. And ties count against the model: of items with the same score, the one that was clicked
-    has the last one's place, in the list or (where a longer one can be had) behind its end.
+    those of its oldest events. And ties count against the model: of items with the same score (of what fills a list:
+    with the same popularity), the one that was clicked has the last one's place, in the list or (where a longer one can
+    be had) behind its end.
     """
     forgotten = (cases.position > MAX_SESSION_LENGTH) & (exclude == "seen")
     longest = int(cases.position.max(initial=1))
@@ -40,13 +41,14 @@ def evaluate_served(bundle: Bundle, cases: Cases, *, exclude: Exclude, k: int) -
         for case, ranked in _lists(bundle, recommender, cases, some):
             shown = bundle.catalogue.rows(_shown(ranked))
             top[case, : len(shown)] = shown
-            ranks[case], last = _rank(ranked, shown, int(cases.targets[case]))
+            ranks[case], last = _rank(ranked, shown, int(cases.targets[case]), bundle.popularity)
             at_the_end += [case] if last and len(shown) == k else []
         if k < MAX_LIST_SIZE:
             # Whether the score at the end goes on behind it, a longer list tells.
             longer = Recommender(bundle, serving_settings(exclude, k + 1), remembered=remembered)
             for case, ranked in _lists(bundle, longer, cases, at_the_end):
-                rank, _ = _rank(ranked, bundle.catalogue.rows(_shown(ranked)), int(cases.targets[case]))
+                shown = bundle.catalogue.rows(_shown(ranked))
+                rank, _ = _rank(ranked, shown, int(cases.targets[case]), bundle.popularity)
                 ranks[case] = rank if rank <= k else 0
     return Evaluated(ranks, top)
 
@@ -63,26 +65,21 @@ def _lists(
         yield from zip(part, recommender.recommend(asked, vectors, known), strict=True)
 
 
-def _rank(ranked: RankedList, shown: npt.NDArray[np.int64], target: int) -> tuple[int, bool]:
+def _rank(
+    ranked: RankedList, shown: npt.NDArray[np.int64], target: int, popularity: npt.NDArray[np.float32]
+) -> tuple[int, bool]:
     """Return the target's rank in a list, 0 where it is not there, and whether the list's last item scores as it."""
     places = np.flatnonzero(shown == target)
     if not target or not len(places):
         return 0, False
-    place = _last_alike(ranked, int(places[0]))
+    place, found = int(places[0]), ranked.found
+    if place < found:
+        items = msgspec.json.decode(ranked.items, type=list[RecommendedItem])
+        alike = [item.score == items[place].score for item in items[place:found]]
+    else:
+        alike = (popularity[shown[place:]] == popularity[target]).tolist()
+    place += (alike.index(False) if False in alike else len(alike)) - 1
     return place + 1, place + 1 == len(shown)
-
-
-def _last_alike(ranked: RankedList, place: int) -> int:
-    """Return the last place, from 0, of the items that score as the one at `place`, which fills no gap in the list."""
-    items = msgspec.json.decode(ranked.items, type=list[RecommendedItem])
-    item = items[place]
-    while (
-        place + 1 < len(items)
-        and items[place + 1].score == item.score
-        and items[place + 1].reason.kind == item.reason.kind != "popular"
-    ):
-        place += 1
-    return place
 
 
 def serving_settings(exclude: Exclude, k: int) -> ServingSettings:

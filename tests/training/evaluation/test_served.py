@@ -7,7 +7,7 @@ import pytest
 
 from serving.bundle import BlendSpec, Bundle, write_bundle
 from serving.control import Control
-from serving.counters import ItemRules, ItemRulesParameters
+from serving.counters import Counter, ItemRules, ItemRulesParameters, Popularity, PopularityParameters
 from serving.process import Hit, Sourced, process
 from serving.recommender import Recommender
 from serving.session import SessionState
@@ -110,22 +110,36 @@ def test_served_ranks_and_lists_are_those_that_a_worker_gives_live_on_the_same_c
     assert found.top.tolist() == [rows + [0] * (K - len(rows)) for rows in shown]
 
 
+def rules_of_item_1(*rows: int) -> ItemRules:
+    items = len(tiny_contents().item_ids)
+    begin = np.array([0, 0, *[len(rows)] * items])
+    votes = np.full(len(rows), 0.25, np.float32)
+    return ItemRules(ItemRulesParameters(window=20, decay=0.8), begin, np.array(rows), votes)
+
+
+@pytest.mark.parametrize(
+    ("counter", "first", "before"),
+    [
+        (rules_of_item_1(2, 3, 4, 5), "i1", 0),
+        (Popularity(PopularityParameters(), np.arange(2, 6), np.full(4, 0.25, np.float32)), "i1", 0),
+        (rules_of_item_1(2, 3, 4, 5), "unknown", 0),  # finds nothing: the list is what is popular
+        (rules_of_item_1(6), "i1", 1),  # finds one item, behind which is what is popular
+    ],
+)
 @pytest.mark.parametrize(("k", "rank"), [(2, 0), (3, 0), (4, 4), (5, 4)])
 def test_ties_count_against_the_model_in_the_list_and_behind_its_end(
-    tmp_path_factory: pytest.TempPathFactory, k: int, rank: int
+    tmp_path_factory: pytest.TempPathFactory, counter: Counter, first: str, before: int, k: int, rank: int
 ) -> None:
-    """Item 1 votes for items 2 to 5 alike, of which a list shows the first by row."""
+    """Items 2 to 5 are all one to the bundle, and a list shows the first of them by row."""
     contents = tiny_blend_contents(encoder=False)
-    begin = np.array([0, 0, *[4] * len(contents.item_ids)])
-    votes = np.full(4, 0.25, np.float32)
-    rules = ItemRules(ItemRulesParameters(window=20, decay=0.8), begin, np.arange(2, 6), votes)
+    popularity = np.array([0, 1, 9, 9, 9, 9, *[1] * (len(contents.item_ids) - 5)], np.float32)
     blend = BlendSpec(encoder=0.0, counters=[1.0], floors=[1e-3], candidates=500)
-    contents = dataclasses.replace(contents, counters=(rules,), blend=blend)
+    contents = dataclasses.replace(contents, counters=(counter,), blend=blend, popularity=popularity)
     bundle = write_bundle(tmp_path_factory.mktemp("bundles") / "ties", contents)
     for clicked in ("i2", "i4", "i5"):
-        frame = pl.DataFrame({"session_id": ["s", "s"], "item_id": ["i1", clicked], "timestamp_ms": [0, 1]})
-        found = evaluate_served(bundle, cases_of(whole(make_log(frame)), bundle), exclude="current", k=k)
-        assert found.ranks.tolist() == [rank]
+        frame = pl.DataFrame({"session_id": ["s", "s"], "item_id": [first, clicked], "timestamp_ms": [0, 1]})
+        found = evaluate_served(bundle, cases_of(whole(make_log(frame)), bundle), exclude="current", k=k + before)
+        assert found.ranks.tolist() == [rank + before if rank else 0]
 
 
 def test_results_do_not_depend_on_the_batch(any_bundle: Bundle, log: ClickLog, monkeypatch: pytest.MonkeyPatch) -> None:
