@@ -28,7 +28,7 @@ PROJECT_STAMP := $(VENV)/.installed-project
 TRAIN_STAMP := $(VENV)/.installed-train
 TEST_STAMP := $(VENV)/.installed-test
 
-BENCHMARKS := framework pipeline encoders retrieval training latency recovery memory
+BENCHMARKS := framework pipeline encoders retrieval training evaluation latency recovery memory
 # Quix Streams has an environment of its own: it wants an older confluent-kafka than ours.
 QUIX := build/benchmarks/cache/quix
 QUIX_STAMP := $(QUIX)/.installed
@@ -69,13 +69,14 @@ lint: $(TEST_STAMP) $(TORCH_STAMP) $(PROJECT_STAMP)  ## Check style, types and t
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: bench-framework bench-pipeline bench-encoders bench-retrieval bench-training bench-latency bench-recovery bench-memory  ## Measure all of these on a quiet machine; an hour.
+bench: bench-framework bench-pipeline bench-encoders bench-retrieval bench-training bench-evaluation bench-latency bench-recovery bench-memory  ## Measure all of these on a quiet machine; an hour.
 
 bench-framework: $(QUIX_STAMP)  ## CPU per event of the stream alone, beside Faust, Quix Streams and a bare loop.
 bench-pipeline:  ## Lists per second and core with a GRU and up to a million items.
 bench-encoders:  ## CPU per click of each encoder alone, by the length of the session.
 bench-retrieval:  ## CPU per click of finding items by an encoder, by counters and by both.
 bench-training:  ## Time and memory of training, up to a million items.
+bench-evaluation:  ## Time of an evaluation beside four baselines.
 bench-latency:  ## From a click's send time to the reader's poll, beside a bare echo.
 bench-recovery:  ## Seconds until a worker that starts serves, by the sessions that it has.
 bench-memory:  ## Resident memory over ten million events.

@@ -14,6 +14,7 @@ TITLES = {
     "encoders": "The encoders alone",
     "retrieval": "Retrieval alone",
     "training": "Training",
+    "evaluation": "Evaluation",
     "latency": "Latency",
     "recovery": "Recovery",
     "memory": "Memory",
@@ -40,11 +41,11 @@ computed once for each index, sizes and bytes on disk are those of one run. Sing
 `build/benchmarks/PART.details.json`.
 
 `make bench` measures all of it again (an hour on a quiet machine), `make bench-framework` and its sisters (`pipeline`,
-`encoders`, `retrieval`, `training`, `latency`, `recovery`, `memory`) one part; this page is written by them. They need
-Linux, and all but `encoders`, `retrieval` and `training` Java 17+ and Maven; `pipeline`, `retrieval`, `latency` and
-`memory` also the data set `diginetica-weeks` in `shared/data`, or in the folder that `$NEXTCLICK_TEST_DATA` names. The
-first run trains a GRU and builds the indexes, up to that of a million items: about seven minutes of one core. `ARGS`
-are the options of a part:
+`encoders`, `retrieval`, `training`, `evaluation`, `latency`, `recovery`, `memory`) one part; this page is written by
+them. They need Linux, and all but `encoders`, `retrieval`, `training` and `evaluation` Java 17+ and Maven; `pipeline`,
+`retrieval`, `evaluation`, `latency` and `memory` also the data set `diginetica-weeks`, and `evaluation` `ml-1m`, in
+`shared/data`, or in the folder that `$NEXTCLICK_TEST_DATA` names. The first run trains a GRU and builds the indexes, up
+to that of a million items: about seven minutes of one core. `ARGS` are the options of a part:
 
 ```text
 make bench-framework ARGS="--repeats 3 --variants 1"
@@ -263,6 +264,23 @@ The recipe `quick` takes {figures["quick"]["seconds"]:.0f} seconds from the demo
 {conditions(part.details)}"""
 
 
+def evaluation(part: Part) -> str:
+    """Write the part on evaluation."""
+    rows = [
+        [row["data"], f"{row['cases']:,}", f"{row['items']:,}", row["seconds"], row["cpu_seconds"], row["peak_gb"]]
+        for row in part.figures
+    ]
+    return f"""
+## {TITLES["evaluation"]}
+
+`nextclick evaluate` from its start to the report: the lists that a worker would show before each click, made by a blend
+of an encoder and counters; four baselines, each by its scores of the whole catalogue; all metrics with their bootstrap.
+Medians of {part.details["options"]["repeats"]}.
+
+{table(["data", "predictions", "items", "seconds", "CPU s", "peak GB"], rows)}
+{conditions(part.details)}"""
+
+
 def latency(part: Part) -> str:
     """Write the part on latency."""
     details = part.details
@@ -342,6 +360,7 @@ WRITERS = {
     "encoders": encoders,
     "retrieval": retrieval,
     "training": training,
+    "evaluation": evaluation,
     "latency": latency,
     "recovery": recovery,
     "memory": memory,

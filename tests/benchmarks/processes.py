@@ -1,12 +1,14 @@
 """Processes that are measured: started from a command line, gone with their folder when the block is left."""
 
 import os
+import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deploy.demo.worker import to_toml
 from deploy.local.process import BackgroundProcess, Guard
@@ -18,6 +20,15 @@ from tests.end_to_end.service import get
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 START_S = 180.0
+
+
+class Ended(NamedTuple):
+    """What a process took."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_gb: float
+    output: str
 
 
 def cpu_s(pid: int) -> float:
@@ -93,3 +104,20 @@ def as_settings(flat: dict[str, Any]) -> Settings:
         group, _, name = key.partition(".")
         tree[group][name] = value
     return Settings.model_validate(tree)
+
+
+def finish(arguments: Sequence[str]) -> Ended:
+    """Run Python to its end, and return what it took; its errors pass through.
+
+    Its largest memory is no less than what this process has now: the kernel counts from before the program begins.
+    """
+    began = time.monotonic()
+    with subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(arguments)} ended with status {process.returncode}")
+    seconds = time.monotonic() - began
+    return Ended(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20, output)

@@ -18,7 +18,7 @@ from serving.session import SessionState, decode_state, last_lines
 from serving.settings import ServingSettings
 from tests.benchmarks import latency, page, pipeline, recovery, training, workload
 from tests.benchmarks.grown import exact_top, grow, index_recall
-from tests.benchmarks.processes import as_settings, cpu_s
+from tests.benchmarks.processes import as_settings, cpu_s, finish
 from tests.benchmarks.results import machine
 from tests.benchmarks.systems.blobs import COUNT, Blobs
 from tests.benchmarks.systems.job import Job
@@ -201,10 +201,10 @@ def test_random_clicks_have_every_item(tmp_path: Path) -> None:
 
 def test_a_process_tells_its_memory_and_its_failure() -> None:
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    ended = training._run(["-c", f"held = b'x' * int({own + 0.4} * 2**30); print(len(held))"])
+    ended = finish(["-c", f"held = b'x' * int({own + 0.4} * 2**30); print(len(held))"])
     assert int(ended.output) / 2**30 < ended.peak_gb < int(ended.output) / 2**30 + 0.1
     with pytest.raises(SystemExit, match="status 3"):
-        training._run(["-c", "raise SystemExit(3)"])
+        finish(["-c", "raise SystemExit(3)"])
 
 
 def test_settings_from_dotted_keys() -> None:

@@ -8,34 +8,21 @@ training and each measurement of a step is a process of its own, whose largest m
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from tests.benchmarks.results import CACHE, ROOT, machine, middle, say, write
+from tests.benchmarks.processes import finish
+from tests.benchmarks.results import CACHE, machine, middle, say, write
 
 RECIPE = "rsc15_100k"
 SETTINGS = ("model.dim=64", "model.hidden=64", "loop.epochs=1", "index=HNSW16 efConstruction=100,efSearch=32")
 CLICKS_PER_ITEM = 2.5
 CLICKS_PER_SESSION = 5
 BEGIN_MS, STEP_MS = 1_780_000_000_000, 250
-
-
-class Ended(NamedTuple):
-    """What a process took."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_gb: float
-    output: str
 
 
 def main() -> None:
@@ -60,7 +47,7 @@ def _steps(options: argparse.Namespace, runs: list[Any]) -> list[dict[str, Any]]
     for _ in range(options.repeats):
         for tables, measured in found.items():
             arguments = ["--items", options.items, "--steps", options.steps, "--tables", tables]
-            ended = _run(["-m", "tests.benchmarks.training_step", *map(str, arguments)])
+            ended = finish(["-m", "tests.benchmarks.training_step", *map(str, arguments)])
             measured.append(json.loads(ended.output.splitlines()[-1])["figures"])
             runs.append({"tables": tables, **measured[-1]})
             say(f"a step, {tables}: {measured[-1]}")
@@ -77,7 +64,7 @@ def _large(items: int, runs: list[Any]) -> dict[str, Any]:
     clicks = _write_random(log, items)
     with TemporaryDirectory(dir=CACHE) as folder:
         settings = [part for setting in SETTINGS for part in ("--set", setting)]
-        ended = _run(
+        ended = finish(
             ["-m", "deploy", "train", RECIPE, "--data", str(log), "--out", str(Path(folder) / "bundle"), *settings]
         )
         size = sum(file.stat().st_size for file in (Path(folder) / "bundle").iterdir())
@@ -98,9 +85,9 @@ def _quick(repeats: int, runs: list[Any]) -> dict[str, Any]:
     """Return how long the demo's recipe takes on the demo's shop."""
     with TemporaryDirectory(dir=CACHE) as folder:
         shop = Path(folder) / "shop.jsonl"
-        _run(["-m", "deploy", "generate", "--out", str(shop)])
+        finish(["-m", "deploy", "generate", "--out", str(shop)])
         found = [
-            _run(["-m", "deploy", "train", "quick", "--data", str(shop), "--out", str(Path(folder) / f"bundle-{n}")])
+            finish(["-m", "deploy", "train", "quick", "--data", str(shop), "--out", str(Path(folder) / f"bundle-{n}")])
             for n in range(repeats)
         ]
     runs += [{"quick": ended.seconds, "cpu_seconds": ended.cpu_seconds, "peak_gb": ended.peak_gb} for ended in found]
@@ -129,23 +116,6 @@ def _write_random(path: Path, items: int) -> int:
     )
     frame.with_columns(pl.col("session_id", "item_id").cast(pl.String)).write_parquet(path)
     return len(clicked)
-
-
-def _run(arguments: Sequence[str]) -> Ended:
-    """Run Python, and return what it took; its errors pass through.
-
-    Its largest memory is no less than what this process has now: the kernel counts from before the program begins.
-    """
-    began = time.monotonic()
-    with subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(arguments)} ended with status {process.returncode}")
-    seconds = time.monotonic() - began
-    return Ended(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20, output)
 
 
 if __name__ == "__main__":

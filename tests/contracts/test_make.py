@@ -21,7 +21,17 @@ TARGETS = {
 }
 TARGETS |= {
     f"bench-{part}"
-    for part in ("framework", "pipeline", "encoders", "retrieval", "training", "latency", "recovery", "memory")
+    for part in (
+        "framework",
+        "pipeline",
+        "encoders",
+        "retrieval",
+        "training",
+        "evaluation",
+        "latency",
+        "recovery",
+        "memory",
+    )
 }
 
 

@@ -43,10 +43,13 @@ class CounterScorer:
 
     def scores(self, contexts: Sequence[Context]) -> npt.NDArray[np.float64]:
         """Return the votes where there are any, and -1 to 0 by popularity where there are none."""
-        counted = self._counter.score([context.events.rows for context in contexts])
-        votes = counted.dense(len(self._share) - 1).astype(np.float64)
+        votes = self._counter.score([context.events.rows for context in contexts])
+        given = votes.scores > 0
+        lines, rows = np.repeat(np.arange(len(votes)), np.diff(votes.begin))[given], votes.rows[given]
+        scores = np.tile(self._share - 1, (len(votes), 1))
         # Equal votes are parted by less than the last digit of a float32, so no others are exchanged.
-        return np.where(votes > 0, votes * (1 + 1e-9 * self._share), self._share - 1)
+        scores[lines, rows] = votes.scores[given].astype(np.float64) * (1 + 1e-9 * self._share[rows])
+        return scores
 
 
 def fit_baselines(clicks: Rows, sequences: Sequence[Rows], items: int) -> list[Scorer]:
