@@ -31,6 +31,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+import numpy as np
+
 from serving.errors import WrongUse
 from serving.settings import Exclude
 
@@ -104,13 +106,13 @@ class Protocol:
 
     def __str__(self) -> str:
         if self.shares:
-            return f"{self.name}:{'-'.join(f'{share:g}' for share in self.shares)}"
+            return f"{self.name}:{'-'.join(map(_written, self.shares))}"
         if self.value is None:
             return self.name
         if self.name == "time" and self.value >= 1:
             moment = EPOCH + timedelta(milliseconds=self.value)
             return f"{self.name}:{moment.replace(tzinfo=None).isoformat()}"
-        return f"{self.name}:{self.value:g}" + ("" if self.cycle is None else f"/{self.cycle}")
+        return f"{self.name}:{_written(self.value)}" + ("" if self.cycle is None else f"/{self.cycle}")
 
 
 def parse_protocol(text: str) -> Protocol:
@@ -169,6 +171,11 @@ def _cycles(name: str, value: str) -> Protocol | None:
         return None
     count, cycle = int(found[1]), int(found[2]) if found[2] else None
     return Protocol(name, float(count), cycle=cycle) if cycle is None or cycle <= count else None
+
+
+def _written(number: float) -> str:
+    """Write a number with the fewest digits that read back as it, and no exponent: `-` stands between shares."""
+    return np.format_float_positional(number, trim="-")
 
 
 def _number(text: str) -> float:

@@ -175,6 +175,45 @@ def test_protocols_have_names_that_are_read_back(text: str, protocol: Protocol) 
     assert parse_protocol(str(protocol)) == protocol
 
 
+SHARES = st.floats(0, 1, exclude_min=True, exclude_max=True)
+POSITIVE = st.floats(0, 1e9, exclude_min=True, exclude_max=True)
+YEAR_9999_MS = 253_402_300_799_999
+
+
+@st.composite
+def cycle_protocols(draw: st.DrawFn) -> Protocol:
+    count = draw(st.integers(1, 9999))
+    cycle = draw(st.none() | st.integers(1, count))
+    return Protocol(draw(st.sampled_from(["rolling-days", "ader"])), float(count), cycle=cycle)
+
+
+@given(
+    st.builds(Protocol, st.sampled_from(["next-item", "time"]), SHARES)
+    | st.builds(Protocol, st.just("last-days"), POSITIVE)
+    | st.builds(Protocol, st.just("time"), st.integers(1, YEAR_9999_MS).map(float))
+    | st.builds(Protocol, st.just("ratio"), shares=st.tuples(POSITIVE, POSITIVE, POSITIVE))
+    | cycle_protocols()
+)
+def test_the_name_of_a_protocol_loses_nothing(protocol: Protocol) -> None:
+    assert parse_protocol(str(protocol)) == protocol
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "next-item:0.1234567",
+        "next-item:0.00001",
+        "last-days:7",
+        "last-days:1234567",
+        "time:0.95",
+        "ratio:80-10-10",
+        "ratio:0.00001-1-1",
+    ],
+)
+def test_the_name_of_a_protocol_is_written_as_people_write_it(text: str) -> None:
+    assert str(parse_protocol(text)) == text
+
+
 @pytest.mark.parametrize(
     "text",
     [
