@@ -237,3 +237,17 @@ def test_the_sessions_with_inexact_times_are_known(tmp_path: Path) -> None:
     assert log.inexact == {"2"}
     assert len(log) == 3
     assert read_log(write(tmp_path / "plain.csv", "user_id,movie_id,timestamp\n1,7,978300760\n")).inexact == set()
+
+
+@pytest.mark.parametrize(("yes", "no"), [(1, 0), (True, False), ("1", "0"), (1.0, 0.0), ("True", "False"), (None, 0)])
+def test_every_layout_says_whether_a_time_is_exact(tmp_path: Path, yes: object, no: object) -> None:
+    rows = [
+        {"session_id": session, "item_id": "i", "timestamp": 1600000000 + at, "exact": exact}
+        for at, (session, exact) in enumerate([("a", yes), ("a", no), ("b", yes), ("b", yes)])
+    ]
+    frame = pl.DataFrame(rows)
+    frame.write_csv(tmp_path / "log.csv")
+    frame.write_parquet(tmp_path / "log.parquet")
+    write(tmp_path / "log.jsonl", "\n".join(json.dumps(row) for row in rows))
+    for name in ("log.csv", "log.parquet", "log.jsonl"):
+        assert read_log(tmp_path / name).inexact == {"a"}, name

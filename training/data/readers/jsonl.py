@@ -11,7 +11,7 @@ from training.data.readers.rows import RawClicks
 from training.data.readers.text import read_lines
 from training.errors import DataError
 
-_FIELDS = ("session_id", "item_id", "time", "event_type", "user_id")
+_FIELDS = ("session_id", "item_id", "time", "event_type", "user_id", "exact")
 _PROBE = 100
 
 
@@ -29,7 +29,11 @@ def read_jsonl(path: Path) -> RawClicks:
         raise DataError(f"{path}: none of the first {min(len(objects), _PROBE)} lines is a JSON object")
     columns = find_columns(names, path)
     theirs = {ours: getattr(columns, ours) for ours in _FIELDS}
-    data = {ours: [_text(thing.get(name)) for thing in objects] for ours, name in theirs.items() if name is not None}
+    data = {
+        ours: [_text(thing.get(name), words=ours == "exact") for thing in objects]
+        for ours, name in theirs.items()
+        if name is not None
+    }
     frame = pl.DataFrame(data, schema=dict.fromkeys(data, pl.String)).with_columns(lines.get_column("line"))
     return RawClicks(frame, by_user=columns.by_user, time_unit=columns.time_unit, movies=columns.movies)
 
@@ -42,5 +46,8 @@ def _object(text: str) -> dict[str, Any]:
     return thing if isinstance(thing, dict) else {}
 
 
-def _text(value: Any) -> str | None:
-    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+def _text(value: Any, *, words: bool) -> str | None:
+    """Return a value as text; true and false are words only where they are asked for, and no id or time."""
+    if isinstance(value, bool) and not words:
+        return None
+    return str(value) if isinstance(value, str | int | float) else None

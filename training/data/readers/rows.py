@@ -34,8 +34,8 @@ class RawClicks:
     """A file's rows before validation.
 
     `frame` has `line` (its number in the file, from 1) and the string columns `session_id` and `item_id`, `time` (any
-    type; int64 milliseconds already where `timed` is false), and where known `event_type`, `user_id` and `exact` (`0`
-    or `false` where the time is not). Nulls are allowed anywhere.
+    type; int64 milliseconds already where `timed` is false), and where known `event_type`, `user_id` and `exact` (`0`,
+    `0.0` or `false` where the time is not). Nulls are allowed anywhere.
     """
 
     frame: pl.DataFrame
@@ -83,7 +83,7 @@ def to_log(raw: RawClicks, path: Path, name: str, options: ReadOptions) -> Click
 def _inexact_sessions(frame: pl.DataFrame) -> frozenset[str]:
     if "exact" not in frame.columns:
         return frozenset()
-    inexact = frame.filter(pl.col("exact").str.to_lowercase().is_in(["0", "false"]))
+    inexact = frame.filter(pl.col("exact").str.to_lowercase().is_in(["0", "0.0", "false"]))
     return frozenset(inexact.get_column("session_id").to_list())
 
 
