@@ -1,6 +1,7 @@
 """From raw clicks to the sessions that training reads: cut at gaps as a worker cuts them, then optional filters."""
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,7 +10,7 @@ import polars as pl
 from serving.errors import WrongUse
 from serving.session import is_new_session, session_clock
 from serving.settings import ServingSettings
-from training.checks import at_least
+from training.checks import above, at_least
 from training.data.log import ClickLog, name_parts
 from training.data.sequences import session_numbers
 
@@ -26,8 +27,8 @@ class Preparation:
     """
 
     session_gap_s: float | Literal["auto"] | None = "auto"
-    """A silence that ends a session, in seconds; None cuts nothing. `auto`: serving's default, but None for logs
-    without times and for logs whose sessions are users' whole histories."""
+    """A silence that ends a session, in seconds, above 0; None cuts nothing. `auto`: serving's default, but None for
+    logs without times and for logs whose sessions are users' whole histories."""
 
     max_events_per_minute: int | None = None
     """Sessions with more events than this in any 60 seconds are left out: no person is so fast."""
@@ -53,6 +54,15 @@ class Preparation:
     def __post_init__(self) -> None:
         limits = {name: getattr(self, name) for name in _BOT_LIMITS}
         at_least(1, **{name: limit for name, limit in limits.items() if limit is not None})
+        if self.session_gap_s is not None and self.session_gap_s != "auto":
+            above(0, session_gap_s=self.session_gap_s)
+            if math.isinf(self.session_gap_s):
+                raise WrongUse("session_gap_s must be a finite number of seconds, not inf; none is what cuts nothing")
+
+    def filters(self) -> dict[str, int]:
+        """Return the limits under which clicks are left out, those that are set, by their names."""
+        limits = {name: getattr(self, name) for name in (*_BOT_LIMITS, "min_item_support", "min_session_length")}
+        return {name: limit for name, limit in limits.items() if limit != getattr(Preparation, name)}
 
     def gap_ms(self, log: ClickLog) -> float | None:
         """Return the gap that cuts this log, in milliseconds, or None.

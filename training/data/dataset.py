@@ -20,6 +20,7 @@ from training.data.log import ClickLog, make_log
 from training.data.protocol import Conventions, Protocol, parse_protocol
 from training.data.readers import ReadOptions, read_log
 from training.data.splits import Training, split, split_validation
+from training.errors import DataError
 
 _ENDINGS = (".dat", ".txt", ".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
 _BESIDE = ("movies.dat", "users.dat", "movies.csv", "links.csv", "tags.csv", "readme.txt")
@@ -38,9 +39,9 @@ class Parts:
 def find_parts(path: Path) -> Parts:
     """Find the files of a data set.
 
-    In a directory, names with `test`, `valid` and `train` say what a file is for; where both `train_full` and parts of
-    it are there, the parts are taken. MovieLens directories have one log, periods (`week_00`, `week_01`, ...) are
-    joined.
+    In a directory, names with `test`, `valid` and `train` say what a file is for; where both `train_full` and other
+    training files are there, these are its parts, and are taken instead of it. MovieLens directories have one log,
+    periods (`week_00`, `week_01`, ...) are joined.
 
     Raises:
         WrongUse: there is no such path, or a directory whose files do not say which of them is the log.
@@ -57,10 +58,8 @@ def find_parts(path: Path) -> Parts:
     test = [file for file in files if "test" in _words(file)]
     validation = [file for file in files if {"valid", "val", "validation"} & _words(file)]
     train = [file for file in files if "train" in _words(file) and file not in (*test, *validation)]
-    if validation and len(train) > 1:
-        train = [file for file in train if "full" not in _words(file)]
     if train:
-        return Parts(train, validation, test)
+        return Parts([file for file in train if "full" not in _words(file)] or train, validation, test)
     if len(files) == 1 or (files and all(re.match(r"week[-_]?\d+", file.name) for file in files)):
         return Parts(files, [], [])
     names = ", ".join(file.name for file in files) or "no click log"
@@ -81,29 +80,32 @@ def read_training(
     the validation part is learned from too and there is none: for a last training of what has been chosen already.
 
     Raises:
-        DataError: the data cannot be read, or the protocol leaves nothing to learn from.
+        DataError: the data cannot be read, or protocol and preparation leave nothing to learn from, or nothing to
+            validate by.
         WrongUse: the protocol is several trainings, see `Protocol.cycles`.
 
     """
     preparation = preparation or Preparation()
     parts = find_parts(path)
-    given = protocol.name == "next-item" and protocol.value is None
-    validation_files = parts.validation if given else []
-    log = _read([*parts.train, *(validation_files if refit else [])], path, preparation, options)
-    begin_ms = None
-    if not (given and parts.test):
-        outer = split(log, protocol)
+    validation_files = parts.validation if _given(protocol) else []
+    more = validation_files if refit else []
+    if _given(protocol) and parts.test:
+        log, begin_ms = _read([*parts.train, *more], path, preparation, options), None
+    else:
+        # The test is a part of the training files alone (`read_test`): what is learned besides must not move its cut.
+        outer = split(_read(parts.train, path, preparation, options), protocol)
         log, begin_ms = outer.before, outer.begin_ms
+        if more:
+            log = _cut([log, *(read_log(file, options) for file in more)], path, preparation)
     if refit:
-        nothing = whole(log.with_frame(log.frame.clear()))
-        return Training(filter_clicks(log, preparation), nothing, refit=True)
+        return Training(_learned(log, preparation), whole(log.with_frame(log.frame.clear())), refit=True)
     if validation_files:
         clicks, validation = log, whole(_read(validation_files, path, preparation, options))
     else:
         inner = split_validation(log, protocol, begin_ms)
         clicks, validation = inner.before, inner.held_out
-    clicks = filter_clicks(clicks, preparation)
-    return Training(clicks, counted(validation, protocol.conventions, clicks.frame.get_column("item_id").unique()))
+    clicks = _learned(clicks, preparation)
+    return Training(clicks, _validated(validation, protocol, clicks))
 
 
 def counted(held_out: HeldOut, conventions: Conventions, known: pl.Series) -> HeldOut:
@@ -119,7 +121,7 @@ def read_test(
     """Read the held-out clicks of a data set, cut at the same gaps, not filtered; for evaluations and replays only."""
     preparation = preparation or Preparation()
     parts = find_parts(path)
-    if protocol.name == "next-item" and protocol.value is None and parts.test:
+    if _given(protocol) and parts.test:
         return whole(_read(parts.test, path, preparation, options))
     return split(_read(parts.train, path, preparation, options), protocol).held_out
 
@@ -166,8 +168,42 @@ def join(logs: Sequence[ClickLog], name: str) -> ClickLog:
     )
 
 
+def _given(protocol: Protocol) -> bool:
+    """Tell whether a protocol takes the parts that a directory has already."""
+    return protocol.name == "next-item" and protocol.value is None
+
+
+def _learned(log: ClickLog, preparation: Preparation) -> ClickLog:
+    """Return training clicks filtered, of which at least one must be left."""
+    clicks = filter_clicks(log, preparation)
+    if len(clicks) == 0:
+        asked = ", ".join(f"{name}={value}" for name, value in preparation.filters().items()) or "no filter"
+        raise DataError(
+            f"{log.name}: none of the {len(log)} training clicks is left by the preparation ({asked}): ask for less, "
+            "or take more data"
+        )
+    return clicks
+
+
+def _validated(validation: HeldOut, protocol: Protocol, clicks: ClickLog) -> HeldOut:
+    """Return what a protocol counts of the validation clicks, in which there must be something to predict."""
+    kept = counted(validation, protocol.conventions, clicks.frame.get_column("item_id").unique())
+    if kept.cases == 0:
+        known = " on items that training knows" if protocol.conventions.unknown == "drop" else ""
+        raise DataError(
+            f"{validation.log.name}: of the {len(validation.log)} clicks in {validation.log.sessions} sessions that "
+            f"{protocol} keeps for validation, none is left to predict: it needs sessions of two clicks{known}; take "
+            "more data or another protocol"
+        )
+    return kept
+
+
 def _read(files: Sequence[Path], path: Path, preparation: Preparation, options: ReadOptions | None) -> ClickLog:
-    logs = [read_log(file, options) for file in files]
+    return _cut([read_log(file, options) for file in files], path, preparation)
+
+
+def _cut(logs: Sequence[ClickLog], path: Path, preparation: Preparation) -> ClickLog:
+    """Return logs as one, its sessions cut at gaps; what is cut already stays as it is."""
     log = logs[0] if len(logs) == 1 else join(logs, path.name)
     return sessionise(log, preparation.gap_ms(log))
 

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from itertools import groupby
 
 import polars as pl
@@ -60,6 +61,17 @@ def test_the_gap_is_servings_own_unless_sessions_are_users_or_the_log_has_no_tim
     assert Preparation().gap_ms(log_of([], timed=False)) is None
     assert Preparation(session_gap_s=60).gap_ms(log_of([], by_user=True)) == 60 * 1000
     assert Preparation(session_gap_s=None).gap_ms(log_of([])) is None
+
+
+@pytest.mark.parametrize("gap_s", [0, -5, math.nan])
+def test_a_gap_that_is_no_time_is_a_wrong_use(gap_s: float) -> None:
+    with pytest.raises(WrongUse, match=f"session_gap_s must be above 0, not {gap_s}"):
+        Preparation(session_gap_s=gap_s)
+
+
+def test_a_gap_without_end_is_a_wrong_use_that_says_how_to_cut_nothing() -> None:
+    with pytest.raises(WrongUse, match="must be a finite number of seconds, not inf; none is what cuts nothing"):
+        Preparation(session_gap_s=math.inf)
 
 
 def test_a_gap_for_a_log_without_times_is_a_wrong_use() -> None:

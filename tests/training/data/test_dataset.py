@@ -13,6 +13,7 @@ from training.data.protocol import parse_protocol
 from training.data.readers import read_log
 from training.data.splits import split
 from training.data.writers import write_log
+from training.errors import DataError
 
 HEADER = "SessionId,ItemId,Time\n"
 NEXT = parse_protocol("next-item")
@@ -29,6 +30,22 @@ def test_the_parts_of_a_directory_are_known_by_their_names(tmp_path: Path) -> No
     assert [path.name for path in parts.train] == ["x_train_tr.csv"]
     assert [path.name for path in parts.validation] == ["x_train_valid.csv"]
     assert [path.name for path in parts.test] == ["x_test.csv"]
+
+
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [
+        (["x_train_full.csv", "x_train_tr.csv", "x_test.csv"], ["x_train_tr.csv"]),
+        (["x_train_full.csv", "x_test.csv"], ["x_train_full.csv"]),
+        (["full_train_1.csv", "full_train_2.csv", "valid.csv"], ["full_train_1.csv", "full_train_2.csv"]),
+    ],
+)
+def test_a_full_training_file_is_taken_where_its_parts_are_not_there(
+    tmp_path: Path, names: list[str], taken: list[str]
+) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    assert [path.name for path in find_parts(tmp_path).train] == taken
 
 
 def test_a_directory_of_two_unnamed_logs_is_a_wrong_use_that_names_them(tmp_path: Path) -> None:
@@ -94,8 +111,8 @@ def test_a_manifest_says_how_the_clicks_were_held_out(tmp_path: Path) -> None:
 
 
 PROTOCOLS = [
-    "next-item:0.3", "last-days:3", "last-week", "ratio:6-2-2", "time:0.8", "leave-one-out", "rolling-days:3/2",
-    "ader:1/1",
+    "next-item", "next-item:0.3", "last-days:3", "last-week", "ratio:6-2-2", "time:0.8", "leave-one-out",
+    "rolling-days:3/2", "ader:1/1",
 ]  # fmt: skip
 
 
@@ -113,21 +130,34 @@ def six_weeks() -> ClickLog:
     return make_log(frame)
 
 
-@pytest.mark.parametrize("refit", [False, True])
+def shop_at(path: Path, log: ClickLog, validated: bool) -> Path:
+    """Write a log, the sixth week of it into a validation file where one is asked for, and return what `--data` is."""
+    if not validated:
+        write_log(log, path.with_suffix(".csv"))
+        return path.with_suffix(".csv")
+    path.mkdir()
+    late = pl.col("session_id").cast(pl.Int64) >= 168
+    write_log(log.with_frame(log.frame.filter(~late)), path / "train.csv")
+    write_log(log.with_frame(log.frame.filter(late)), path / "valid.csv")
+    return path
+
+
+@pytest.mark.parametrize("validated", [False, True], ids=["file", "train and valid"])
+@pytest.mark.parametrize("refit", [False, True], ids=["chosen", "refit"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_nothing_of_the_test_reaches_training_or_validation_not_even_a_count(
-    tmp_path: Path, protocol: str, refit: bool
+    tmp_path: Path, protocol: str, refit: bool, validated: bool
 ) -> None:
     held_by, counted = parse_protocol(protocol), Preparation(min_item_support=3, min_session_length=2)
     log = six_weeks()
-    write_log(log, tmp_path / "shop.csv")
-    held_out = read_test(tmp_path / "shop.csv", held_by, counted)
+    shop = shop_at(tmp_path / "shop", log, validated)
+    held_out = read_test(shop, held_by, counted)
     tested = held_out.log.frame.filter(held_out.targets).get_column("timestamp_ms")
     swapped = pl.when(pl.col("timestamp_ms").is_in(tested.implode())).then(pl.lit("0")).otherwise("item_id")
-    write_log(log.with_frame(log.frame.with_columns(swapped.alias("item_id"))), tmp_path / "other.csv")
-    one = read_training(tmp_path / "shop.csv", held_by, counted, refit=refit)
-    other = read_training(tmp_path / "other.csv", held_by, counted, refit=refit)
-    assert read_test(tmp_path / "other.csv", held_by, counted).log.fingerprint != held_out.log.fingerprint
+    changed = shop_at(tmp_path / "other", log.with_frame(log.frame.with_columns(swapped.alias("item_id"))), validated)
+    one = read_training(shop, held_by, counted, refit=refit)
+    other = read_training(changed, held_by, counted, refit=refit)
+    assert read_test(changed, held_by, counted).log.fingerprint != held_out.log.fingerprint
     assert other.clicks.fingerprint == one.clicks.fingerprint
     assert other.validation.log.fingerprint == one.validation.log.fingerprint
     assert other.validation.targets.tolist() == one.validation.targets.tolist()
@@ -151,12 +181,57 @@ def test_a_refit_takes_the_given_validation_file_too(tmp_path: Path) -> None:
     assert read_training(tmp_path, NEXT, refit=True).clicks.frame["item_id"].to_list() == ["1", "2", "2", "3"]
 
 
+def test_a_refit_on_training_and_validation_files_learns_from_both_but_for_the_test(tmp_path: Path) -> None:
+    shop = shop_at(tmp_path / "shop", six_weeks(), validated=True)
+    chosen, refitted = read_training(shop, NEXT), read_training(shop, NEXT, refit=True)
+    tested = set(read_test(shop, NEXT).log.frame["session_id"])
+    assert tested == {str(session) for session in range(151, 168)}
+    validated = set(chosen.validation.log.frame["session_id"])
+    assert set(refitted.clicks.frame["session_id"]) == set(chosen.clicks.frame["session_id"]) | validated
+    assert validated == {str(session) for session in range(168, 200)}
+
+
+def test_a_session_that_goes_on_in_the_validation_file_is_one_session_of_a_refit(tmp_path: Path) -> None:
+    table(tmp_path / "train.csv", "a,1,1600000000", "a,2,1600003600", "b,1,1600003601", "b,2,1600003602")
+    table(tmp_path / "valid.csv", "b,3,1600003700", "b,4,1600007200", "b,5,1600007201")
+    (tmp_path / "test.csv").write_text("this is no click log\n")
+    sessions = read_training(tmp_path, NEXT, refit=True).clicks.frame.group_by("session_id").agg("item_id")
+    assert dict(sessions.rows()) == {"a": ["1"], "a#2": ["2"], "b": ["1", "2", "3"], "b#2": ["4", "5"]}
+
+
 def test_a_protocol_that_drops_unknown_items_drops_them_from_validation_too(tmp_path: Path) -> None:
     sessions = [f"s{n},{item},{1600000000 + 10 * n + place}" for n in range(8) for place, item in enumerate("12")]
-    table(tmp_path / "log.csv", *sessions, "u,1,1600000800", "u,new,1600000801", "v,1,1600000900", "v,2,1600000901")
+    late = ["u,1,1600000800", "u,new,1600000801", "u,2,1600000802", "v,1,1600000900", "v,2,1600000901"]
+    table(tmp_path / "log.csv", *sessions, *late)
     validation = read_training(tmp_path / "log.csv", parse_protocol("ratio:8-1-1")).validation
-    assert (len(validation.log), validation.cases) == (0, 0)
-    assert read_training(tmp_path / "log.csv", parse_protocol("next-item:0.1")).validation.cases == 1
+    assert (validation.log.frame["item_id"].to_list(), validation.cases) == (["1", "2"], 1)
+    assert read_training(tmp_path / "log.csv", parse_protocol("next-item:0.1")).validation.cases == 2
+
+
+def test_a_validation_part_without_a_case_is_an_error_with_counts_but_for_a_refit(tmp_path: Path) -> None:
+    sessions = [f"s{n},{item},{1600000000 + 10 * n + place}" for n in range(8) for place, item in enumerate("12")]
+    log, held_by = tmp_path / "log.csv", parse_protocol("ratio:8-1-1")
+    table(log, *sessions, "u,1,1600000800", "u,new,1600000801", "v,1,1600000900", "v,2,1600000901")
+    with pytest.raises(DataError, match=r"log: of the 2 clicks in 1 sessions that ratio:8-1-1 keeps .* none is left to"):
+        read_training(log, held_by)
+    assert read_training(log, held_by, refit=True).clicks.sessions == 9
+
+
+def test_a_validation_file_of_single_clicks_is_an_error(tmp_path: Path) -> None:
+    table(tmp_path / "train.csv", "a,1,1600000000", "a,2,1600000001")
+    table(tmp_path / "valid.csv", "b,1,1600000003", "c,2,1600000004")
+    table(tmp_path / "test.csv", "d,2,1600000005", "d,1,1600000006")
+    with pytest.raises(DataError, match=r"of the 2 clicks in 2 sessions .* it needs sessions of two clicks; take"):
+        read_training(tmp_path, NEXT)
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_filters_that_leave_no_click_to_learn_from_are_an_error_that_names_them(tmp_path: Path, refit: bool) -> None:
+    write_log(generate(50, 100, 0), tmp_path / "shop.csv")
+    preparation = Preparation(min_item_support=1000, max_item_run=9)
+    sentence = r"none of the \d+ training clicks is left .*\(max_item_run=9, min_item_support=1000\): ask for less"
+    with pytest.raises(DataError, match=sentence):
+        read_training(tmp_path / "shop.csv", NEXT, preparation, refit=refit)
 
 
 def test_a_manifest_says_whether_the_training_was_a_refit(tmp_path: Path) -> None:
