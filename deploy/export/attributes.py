@@ -1,20 +1,12 @@
 """What the catalogue topic said of each item, and since when."""
 
 from bisect import bisect_right
-from typing import NamedTuple
 
 import msgspec
 
 from stream.clients import topic_reader
 from stream.errors import TopicError
 from stream.settings import KafkaSettings
-
-
-class Catalogue(NamedTuple):
-    """The catalogue topic up to its end: its items, and the offsets (first, and after the last) of each partition."""
-
-    items: "ItemHistory"
-    offsets: dict[int, tuple[int, int]]
 
 
 class ItemHistory:
@@ -56,7 +48,7 @@ class ItemHistory:
         return self._values[item_id][place - 1] if place else None
 
 
-def read_catalogue(kafka: KafkaSettings, topic: str) -> Catalogue:
+def read_catalogue(kafka: KafkaSettings, topic: str) -> ItemHistory:
     """Read the catalogue topic from its beginning to its present end.
 
     Raises:
@@ -69,7 +61,6 @@ def read_catalogue(kafka: KafkaSettings, topic: str) -> Catalogue:
         with topic_reader(kafka, topic, from_beginning=True) as reader:
             for record in reader.present_records():
                 items.add(record.key, record.value, record.timestamp)
-            offsets = {key.partition: (first, reader.ends[key]) for key, first in reader.begins.items()}
     except TopicError as error:
         raise TopicError(f"{error}; --without-attributes exports without the items' attributes") from error
-    return Catalogue(items, dict(sorted(offsets.items())))
+    return items

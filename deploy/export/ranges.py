@@ -26,6 +26,8 @@ class Range(NamedTuple):
 def parse_bound(text: str, option: str) -> Bound:
     """Read `2026-11-01`, `2026-11-01T12:00:00Z` (UTC where no zone is named) or `0:1200,1:980` (partition:offset).
 
+    A time before 1970 is 1970: no broker's clock says an earlier one, and Kafka is not asked for times below 0.
+
     Raises:
         WrongUse: it is none of them; the message names the option.
 
@@ -43,7 +45,7 @@ def parse_bound(text: str, option: str) -> Bound:
             f"{option} {text} is neither a time, such as 2026-11-01 or 2026-11-01T12:00:00Z, nor offsets by partition, "
             "such as 0:1200,1:980"
         ) from error
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    return max(0, round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
 
 
 def find_ranges(reader: TopicReader, topic: str, since: Bound | None, until: Bound | None) -> dict[int, Range]:
@@ -69,13 +71,7 @@ def ranges_between(topic: str, begins: Offsets, ends: Offsets, since: Offsets, u
     """
     if strange := (since.keys() | until.keys()) - begins.keys():
         raise WrongUse(f"topic {topic} has partitions 0 to {len(begins) - 1}, not {min(strange)}: name one of them")
-    lost = {p: begins[p] - offset for p, offset in since.items() if offset < begins[p]}
-    if lost:
-        where = ", ".join(f"{count} of partition {p} (it begins at {begins[p]})" for p, count in sorted(lost.items()))
-        raise TopicError(
-            f"topic {topic} does not hold the offsets any more that --since asks for: retention removed {where}; begin "
-            "later, and keep clicks for longer (retention.ms) than the time between two exports"
-        )
+    _check_kept(topic, begins, since, until)
     ranges = {p: Range(since.get(p, begins[p]), until.get(p, ends[p])) for p in sorted(begins)}
     for p, (first, end) in ranges.items():
         if max(first, end) > ends[p]:
@@ -83,6 +79,20 @@ def ranges_between(topic: str, begins: Offsets, ends: Offsets, since: Offsets, u
         if first > end:
             raise WrongUse(f"partition {p} of {topic}: --since is offset {first}, --until is {end}: swap them")
     return ranges
+
+
+def _check_kept(topic: str, begins: Offsets, since: Offsets, until: Offsets) -> None:
+    if lost := {p: begins[p] - offset for p, offset in since.items() if offset < begins[p]}:
+        where = ", ".join(f"{count} of partition {p} (it begins at {begins[p]})" for p, count in sorted(lost.items()))
+        raise TopicError(
+            f"topic {topic} does not hold the offsets any more that --since asks for: retention removed {where}; begin "
+            "later, and keep clicks for longer (retention.ms) than the time between two exports"
+        )
+    if gone := {p: end for p, end in sorted(until.items()) if end < begins[p]}:
+        where = ", ".join(f"partition {p} begins at {begins[p]}, --until is {end}" for p, end in gone.items())
+        raise TopicError(
+            f"topic {topic} holds nothing any more, by its retention, of what comes before --until: {where}; end later"
+        )
 
 
 def _offsets(reader: TopicReader, bound: Bound | None, begins: Offsets, ends: Offsets) -> Offsets:

@@ -1,7 +1,7 @@
 """The export itself: topic in, Parquet out."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import msgspec
 from kafka import TopicPartition
 from kafka.errors import KafkaTimeoutError, OffsetOutOfRangeError
 
-from deploy.export.attributes import Catalogue, ItemHistory, read_catalogue
+from deploy.export.attributes import ItemHistory, read_catalogue
 from deploy.export.parquet import Row, RowWriter, check_free, written_whole
 from deploy.export.ranges import Bound, Range, find_ranges
 from deploy.export.sieve import LeftOut, Sieve
@@ -55,7 +55,8 @@ def export_clicks(
 ) -> Exported:
     """Write the clicks that are in the topic now to a Parquet file, whole or not at all.
 
-    Rows stand in the order of partition and offset: the same offsets give the same bytes. Left out is what the stream
+    Rows stand in the order of partition and offset: the same offsets give the same bytes, but for attributes that the
+    catalogue topic has compacted away meanwhile, or that came into it with an earlier time. Left out is what the stream
     leaves out of its sessions: dead letters, duplicates, visitors without consent. The file's metadata say what was
     read, and `training` carries that into a bundle's manifest. `report` is called with the offsets read and to be read.
 
@@ -83,14 +84,13 @@ def export_clicks(
     with topic_reader(kafka, topic, from_beginning=True, skip_lost=False) as reader:
         ranges = find_ranges(reader, topic, since, until)
         # After the clicks' ends are known: then no click is exported that came after the catalogue's end.
-        catalogue = read_catalogue(kafka, settings.topics.catalogue) if attributes else None
+        items = read_catalogue(kafka, settings.topics.catalogue) if attributes else None
         left_out = LeftOut()
         with written_whole(out) as rows:
-            items = None if catalogue is None else catalogue.items
             _write(rows, reader, ranges, items, left_out, settings, report)
-            found = _description(settings, ranges, catalogue) | {"clicks": rows.rows, "left_out": left_out.as_dict()}
+            found = _description(settings, ranges, attributes) | {"clicks": rows.rows, "left_out": left_out.as_dict()}
             rows.describe(METADATA_KEY, msgspec.json.encode(origin | found, order="sorted"))
-    return Exported(rows.rows, ranges, left_out, 0 if catalogue is None else catalogue.items.unreadable)
+    return Exported(rows.rows, ranges, left_out, 0 if items is None else items.unreadable)
 
 
 def _write(
@@ -174,19 +174,16 @@ def _origin(kafka: KafkaSettings, topic: str) -> dict[str, str | None]:
     return {"topic": topic, "topic_id": usable_id(found.get("topic_id")), "cluster_id": cluster_id}
 
 
-def _description(settings: Settings, ranges: dict[int, Range], catalogue: Catalogue | None) -> dict[str, Any]:
-    """Return what was read, and how; it holds no clock, so the same offsets give the same bytes."""
-    names = settings.topics
-    items = None if catalogue is None else {"topic": names.catalogue, "partitions": _first_and_last(catalogue.offsets)}
+def _description(settings: Settings, ranges: dict[int, Range], attributes: bool) -> dict[str, Any]:
+    """Return what was read, and how, so that the same offsets give the same bytes.
+
+    It holds no clock, and of the catalogue its name only: where that ends now says nothing of what the items were when
+    the clicks came. A partition whose last offset is before its first had nothing to read.
+    """
     return {
         "format": EXPORT_FORMAT,
-        "partitions": _first_and_last(ranges),
-        "catalogue": items,
+        "partitions": {str(number): {"first": first, "last": end - 1} for number, (first, end) in ranges.items()},
+        "catalogue": settings.topics.catalogue if attributes else None,
         "session_gap_s": settings.serving.session_gap_s,
         "session_length": settings.serving.session_length,
     }
-
-
-def _first_and_last(ranges: Mapping[int, tuple[int, int]]) -> dict[str, dict[str, int]]:
-    """Return each partition's first and last offset; a last one before the first: nothing was there."""
-    return {str(partition): {"first": first, "last": end - 1} for partition, (first, end) in ranges.items()}

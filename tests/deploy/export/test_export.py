@@ -12,7 +12,7 @@ from kafka import TopicPartition
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 
 from deploy.cli import build_app, run
-from deploy.export import export_clicks
+from deploy.export import export_clicks, parse_bound
 from deploy.export.ranges import Range
 from deploy.export.run import _batches
 from deploy.local.kafka import KafkaBroker
@@ -124,7 +124,7 @@ def test_the_file_says_which_offsets_of_which_topic_it_holds(settings: Settings,
     assert export["partitions"] == {
         str(number): {"first": first, "last": end - 1} for number, (first, end) in done.ranges.items()
     }
-    assert export["catalogue"] == {"topic": settings.topics.catalogue, "partitions": {"0": {"first": 0, "last": 3}}}
+    assert export["catalogue"] == settings.topics.catalogue
     assert export["left_out"]["dead_letters"] == {"invalid": 1, "missing_key": 1, "not_json": 1}
     assert export["clicks"] == 6
 
@@ -148,12 +148,18 @@ def test_training_reads_the_order_of_the_stream_and_carries_the_offsets_into_the
     assert first["item_id"].to_list() == ["i1", "i2", "i3", "i4"]
 
 
-def test_the_same_offsets_give_the_same_bytes_whatever_comes_later(settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("attributes", [True, False])
+def test_the_same_offsets_give_the_same_bytes_whatever_comes_later(
+    settings: Settings, tmp_path: Path, attributes: bool
+) -> None:
     send_everything(settings)
-    done = export_clicks(settings, tmp_path / "one.parquet", attributes=False)
+    done = export_clicks(settings, tmp_path / "one.parquet", attributes=attributes)
+    clock_of_kafka_passes()
+    changes: list[Record] = [("i1", b'{"price":3}', []), ("i3", b'{"price":9}', []), ("i2", None, [])]
+    send(settings, settings.topics.catalogue, changes)
     send(settings, settings.topics.clicks, [of("late", "a", "i9", 90), of("later", "c", "i9", 91)])
     until = {number: end for number, (_, end) in done.ranges.items()}
-    export_clicks(settings, tmp_path / "two.parquet", until=until, attributes=False)
+    export_clicks(settings, tmp_path / "two.parquet", until=until, attributes=attributes)
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
     rest = export_clicks(settings, tmp_path / "rest.parquet", since=until)
     assert pl.read_parquet(tmp_path / "rest.parquet")["event_id"].sort().to_list() == ["late", "later"]
@@ -170,6 +176,9 @@ def test_an_export_begins_and_ends_at_times_of_the_broker(settings: Settings, tm
     found = export_clicks(settings, tmp_path / "middle.parquet", since=bounds[0], until=bounds[1])
     assert set(pl.read_parquet(tmp_path / "middle.parquet")["event_id"]) == {f"e1{i}" for i in range(4)}
     assert found.clicks == 4
+    before_kafka = parse_bound("1960-01-01", "--since")
+    assert export_clicks(settings, tmp_path / "all.parquet", since=before_kafka).clicks == 12
+    assert export_clicks(settings, tmp_path / "nothing.parquet", until=before_kafka).clicks == 0
     assert export_clicks(settings, tmp_path / "none.parquet", since=bounds[2]).clicks == 0
 
 

@@ -66,6 +66,7 @@ def write(path: Path, rows: Iterable[Row], export: bytes = b'{"format":1,"topic"
         ("2026-11-01", 1_793_491_200_000),
         ("2026-11-01T12:00:00.250Z", 1_793_534_400_250),
         ("2026-11-01T12:00:00+02:00", 1_793_527_200_000),
+        ("1960-01-01", 0),
         ("0:1200,1:980", {0: 1200, 1: 980}),
     ],
 )
@@ -87,6 +88,14 @@ def test_a_partition_without_a_bound_is_taken_whole() -> None:
 def test_offsets_that_retention_removed_are_counted() -> None:
     with pytest.raises(TopicError, match=r"retention removed 380 of partition 1 \(it begins at 500\); begin later"):
         ranges_between("clicks", {0: 0, 1: 500}, {0: 9, 1: 900}, since={1: 120}, until={})
+
+
+@pytest.mark.parametrize("since", [{}, {1: 600}])
+def test_an_end_that_retention_removed_is_no_fault_of_the_beginning(since: dict[int, int]) -> None:
+    sentence = r"of what comes before --until: partition 1 begins at 500, --until is 100; end later"
+    with pytest.raises(TopicError, match=sentence):
+        ranges_between("clicks", {0: 0, 1: 500}, {0: 9, 1: 900}, since, until={1: 100})
+    assert ranges_between("clicks", {1: 500}, {1: 900}, {}, until={1: 500}) == {1: Range(500, 500)}
 
 
 @pytest.mark.parametrize(
