@@ -212,7 +212,7 @@ def test_a_validation_part_without_a_case_is_an_error_with_counts_but_for_a_refi
     sessions = [f"s{n},{item},{1600000000 + 10 * n + place}" for n in range(8) for place, item in enumerate("12")]
     log, held_by = tmp_path / "log.csv", parse_protocol("ratio:8-1-1")
     table(log, *sessions, "u,1,1600000800", "u,new,1600000801", "v,1,1600000900", "v,2,1600000901")
-    with pytest.raises(DataError, match=r"log: of the 2 clicks in 1 sessions that ratio:8-1-1 keeps .* none is left to"):
+    with pytest.raises(DataError, match=r"log: of the 2 clicks in 1 sessions that ratio:8-1-1 keeps .* none is left"):
         read_training(log, held_by)
     assert read_training(log, held_by, refit=True).clicks.sessions == 9
 
