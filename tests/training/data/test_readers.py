@@ -127,6 +127,13 @@ def test_json_lines_are_our_events_or_objects_with_other_names(tmp_path: Path) -
     assert clicks(read_log(write(tmp_path / "other.jsonl.gz", json.dumps(other)))) == [("3", "4", 1600000000000)]
 
 
+def test_a_field_of_json_lines_may_come_late(tmp_path: Path) -> None:
+    events = [{"session_id": "s", "item_id": "i", "timestamp_ms": at} for at in range(500)]
+    events[-1]["event_type"] = "purchase"
+    log = read_log(write(tmp_path / "late.jsonl", "\n".join(map(json.dumps, events))))
+    assert log.frame["event_type"].to_list()[-2:] == ["view", "purchase"]
+
+
 def test_few_bad_rows_are_left_out_counted_and_logged_with_their_lines(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

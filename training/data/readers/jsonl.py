@@ -1,5 +1,6 @@
 """JSON lines of clicks: our own events, or objects with other names for the same fields."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,21 @@ from training.data.readers.text import read_lines
 from training.errors import DataError
 
 _FIELDS = ("session_id", "item_id", "time", "event_type", "user_id", "exact")
-_PROBE = 100
 
 
 def read_jsonl(path: Path) -> RawClicks:
     """Read one JSON object per line; what is no object, or lacks a field, is malformed.
 
     Raises:
-        DataError: none of the first objects has a session, an item and a time.
+        DataError: none of the objects has a session, an item and a time.
 
     """
     lines = read_lines(path)
     objects = [_object(text) for text in lines.get_column("text").to_list()]
-    names = list(dict.fromkeys(name for thing in objects[:_PROBE] for name in thing))
+    # Of all lines: a field that a producer began to send later is a column too.
+    names = list(dict.fromkeys(chain.from_iterable(objects)))
     if not names:
-        raise DataError(f"{path}: none of the first {min(len(objects), _PROBE)} lines is a JSON object")
+        raise DataError(f"{path}: none of its {len(objects)} lines is a JSON object with fields")
     columns = find_columns(names, path)
     theirs = {ours: getattr(columns, ours) for ours in _FIELDS}
     data = {
