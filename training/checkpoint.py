@@ -87,6 +87,11 @@ def load_checkpoint(
             f"{path} has format {document.format}, this version reads format {CHECKPOINT_FORMAT}: "
             f"go on with the version that wrote it, or {otherwise}"
         )
+    if run.get("validation") is not None and "validation" not in document.run:
+        raise CheckpointError(
+            f"{path} was written by an earlier version, which did not keep the validation part that epochs were chosen "
+            f"by: go on with that version, or {otherwise}"
+        )
     if differs := difference(document.run, run):
         raise CheckpointError(
             f"{path} belongs to another training: {differs}; use the same recipe, seed and data, or {otherwise}"

@@ -12,7 +12,13 @@ _INDECISIVE = frozenset({"index", "counters", "blend"})
 
 
 def identity(
-    parameters: Mapping[str, Any], *, seed: int, clicks: str, chosen_by: str | None, started_from: str | None
+    parameters: Mapping[str, Any],
+    *,
+    seed: int,
+    clicks: str,
+    validation: str | None,
+    chosen_by: str | None,
+    started_from: str | None,
 ) -> dict[str, Any]:
     """Return what decides the weights: a training that stands may end in another index or another blend.
 
@@ -20,6 +26,7 @@ def identity(
         parameters: the recipe's.
         seed: the run's.
         clicks: fingerprint of the training clicks.
+        validation: fingerprint of the validation part, by which the best epoch is chosen; None for a refit.
         chosen_by: id of the bundle that a refit follows.
         started_from: id of the bundle whose weights it starts from.
 
@@ -29,6 +36,7 @@ def identity(
         "recipe": decisive,
         "seed": seed,
         "clicks": clicks,
+        "validation": validation,
         "chosen_by": chosen_by,
         "started_from": started_from,
     }
@@ -40,6 +48,7 @@ def identity_of(manifest: Manifest) -> dict[str, Any]:
         manifest.recipe,
         seed=manifest.seed,
         clicks=manifest.data["fingerprint"],
+        validation=manifest.data.get("validation_fingerprint"),
         chosen_by=manifest.metrics.get("chosen_by", {}).get("bundle"),
         started_from=manifest.metrics.get("started_from", {}).get("bundle"),
     )

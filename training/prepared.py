@@ -17,7 +17,8 @@ from training.evaluation.cases import Cases, build_cases
 class Prepared:
     """Clicks by session, in the terms of their own catalogue, and the validation cases in the same terms.
 
-    `sessions` are in the order of their first clicks; `counts` `[N + 1]` are the clicks of each item.
+    `sessions` are in the order of their first clicks; `counts` `[N + 1]` are the clicks of each item;
+    `validation_fingerprint` is that of `training.data.splits.Training`.
     """
 
     clicks: ClickLog
@@ -26,6 +27,7 @@ class Prepared:
     sessions: Sequence[Events]
     counts: npt.NDArray[np.float32]
     validation: Cases
+    validation_fingerprint: str | None
 
     @property
     def sequences(self) -> list[Rows]:
@@ -70,4 +72,5 @@ def prepare_training(training: Training, before: Catalogue | None = None) -> Pre
         sessions=sessions,
         counts=popularity([session.rows for session in sessions], len(catalogue)),
         validation=build_cases(training.validation, catalogue, types),
+        validation_fingerprint=training.validation_fingerprint,
     )

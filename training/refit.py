@@ -64,19 +64,23 @@ def read_chosen(bundle: Path, recipe: Recipe) -> Chosen:
 def read_refit(bundle: Path, recipe: Recipe, data: Path, options: ReadOptions) -> Training:
     """Read the clicks of training and validation part together, of the very data that a bundle was chosen on.
 
+    A bundle of an earlier version does not tell its validation part, which then may be any.
+
     Raises:
-        WrongUse: the bundle's training part is not this data's.
+        WrongUse: the bundle's training part or its validation part is not this data's.
         DataError: the data cannot be read.
 
     """
     protocol = parse_protocol(recipe.protocol)
     manifest, _ = read_manifest(bundle)
-    part = describe(read_training(data, protocol, recipe.preparation, options), protocol, recipe.preparation)
-    for key in ("protocol", "preparation", "rows", "sessions", "items", "fingerprint"):
-        if manifest.data.get(key) != part[key]:
+    here = describe(read_training(data, protocol, recipe.preparation, options), protocol, recipe.preparation)
+    there = {"validation_fingerprint": here["validation_fingerprint"], **manifest.data}
+    for key in ("protocol", "preparation", "rows", "sessions", "items", "fingerprint", "validation_fingerprint"):
+        if there.get(key) != here[key]:
+            part = "validation" if key.startswith("validation") else "training"
             raise WrongUse(
-                f"{bundle} was trained on other clicks than the training part of {data}: its {key} is "
-                f"{manifest.data.get(key)!r}, here {part[key]!r}; give the data that it was trained on"
+                f"{bundle} was made with other clicks than the {part} part of {data}: its {key} is "
+                f"{there.get(key)!r}, here {here[key]!r}; give the data that it was trained on"
             )
     return read_training(data, protocol, recipe.preparation, options, refit=True)
 

@@ -85,17 +85,12 @@ def train_bundle(
     data = prepare_training(training, None if start is None else start.catalogue)
     trainer = None
     if recipe.model is not None:
+        made = make_trainer(recipe, recipe.model, data, seed, start)
         trainer = replace(
-            make_trainer(recipe, recipe.model, data, seed, start),
+            made,
             checkpoints=checkpoints_of(out),
             checkpoint_minutes=checkpoint_minutes,
-            identity=identity(
-                recipe.parameters(),
-                seed=seed,
-                clicks=data.clicks.fingerprint,
-                chosen_by=None if refit is None else refit.bundle,
-                started_from=None if start is None else start.bundle,
-            ),
+            identity={**made.identity, "chosen_by": None if refit is None else refit.bundle},
             max_seconds=max_seconds,
             stop_after=None if refit is None else refit.epoch,
             group=group,
@@ -221,6 +216,7 @@ def make_trainer(recipe: Recipe, model: AnyConfig, data: Prepared, seed: int, st
             recipe.parameters(),
             seed=seed,
             clicks=clicks.fingerprint,
+            validation=data.validation_fingerprint,
             chosen_by=None,
             started_from=None if start is None else start.bundle,
         ),

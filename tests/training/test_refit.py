@@ -1,5 +1,6 @@
 """Refits: trained on everything before the test, with what a bundle's training chose on the validation part."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def test_a_refit_learns_from_both_parts_as_long_as_was_best(
     assert len(trained.progress.epochs) == trained.progress.best_epoch == figures["epoch"]
     data = trained.bundle.manifest.data
     assert data["refit"]
+    assert data["validation_fingerprint"] is None
     assert data["rows"] == len(part.clicks) + len(part.validation.log) == trained.bundle.popularity.sum()
     shares = [report.done for report in reports]
     assert shares == sorted(shares)
@@ -124,8 +126,27 @@ def test_another_recipe_is_refused_by_what_differs(chosen: Bundle) -> None:
 def test_other_data_are_refused(chosen: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "other.jsonl"
     write_log(generate(200, 100, 1), path)
-    with pytest.raises(WrongUse, match=r"trained on other clicks than the training part of .* its rows is"):
+    with pytest.raises(WrongUse, match=r"made with other clicks than the training part of .* its rows is"):
         read_refit(chosen.directory, RECIPE, path, OPTIONS)
+
+
+def test_another_validation_part_is_refused(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for number, part in enumerate(("train", "valid", "test")):
+        write_log(generate(150, 100, number), data / f"{part}.jsonl")
+    recipe = replace(RECIPE, model=None)
+    bundle = train_bundle(recipe, _part(data), seed=0, out=tmp_path / "bundle").bundle.directory
+    assert read_refit(bundle, recipe, data, OPTIONS).validation_fingerprint is None
+    write_log(generate(150, 100, 9), data / "valid.jsonl")
+    with pytest.raises(WrongUse, match=r"its validation_fingerprint is '[0-9a-f]{64}', here '[0-9a-f]{64}'; give the"):
+        read_refit(bundle, recipe, data, OPTIONS)
+
+    # A bundle of an earlier version does not say what its validation part was.
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    del manifest["data"]["validation_fingerprint"]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    assert read_refit(bundle, recipe, data, OPTIONS).refit
 
 
 def test_a_refit_chooses_nothing_for_another(refitted: tuple[Trained, list[Report]]) -> None:

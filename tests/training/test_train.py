@@ -10,6 +10,7 @@ from serving.bundle import load_bundle
 from serving.errors import WrongUse
 from training.account import LoopConfig, Report
 from training.checkpoint import checkpoints_of
+from training.data.cuts import whole
 from training.data.dataset import read_description
 from training.data.generator import generate
 from training.data.protocol import parse_protocol
@@ -32,6 +33,7 @@ def test_a_bundle_is_whole_and_says_how_it_was_made(
     assert manifest.recipe["model"]["kind"] == manifest.session_encoder.kind == "gru"
     assert (manifest.session_encoder.window, manifest.seed) == (10, 0)
     assert manifest.data["fingerprint"] == small_training.clicks.fingerprint
+    assert manifest.data["validation_fingerprint"] == small_training.validation_fingerprint
     assert read_description(manifest.data) == (parse_protocol("next-item"), small_recipe.preparation)
     assert bundle.popularity.sum() == len(small_training.clicks)
     assert bundle.catalogue.title(bundle.catalogue.item_ids[1]) != bundle.catalogue.item_ids[1]
@@ -115,6 +117,33 @@ def test_a_training_that_stands_may_end_in_another_index(
     assert bundle.manifest.index is not None
     assert bundle.manifest.index.factory == bundle.manifest.recipe["index"] == "HNSW8"
     assert np.array_equal(bundle.vectors, trained.bundle.vectors)
+
+
+def test_another_validation_part_would_choose_another_epoch_and_is_refused(
+    small_recipe: Recipe, small_training: Training, checkpointed: Path
+) -> None:
+    validation = small_training.validation
+    fewer = dataclasses.replace(validation, targets=validation.targets & (np.arange(len(validation.targets)) > 0))
+    for other in (fewer, whole(generate(50, 100, 7))):
+        with pytest.raises(CheckpointError, match=r"its validation is '[0-9a-f]{64}', this one's '[0-9a-f]{64}'; use"):
+            train_bundle(
+                small_recipe,
+                dataclasses.replace(small_training, validation=other),
+                seed=0,
+                out=checkpointed,
+                resume=True,
+            )
+
+
+def test_a_checkpoint_that_does_not_tell_its_validation_part_is_refused_in_a_sentence(
+    small_recipe: Recipe, small_training: Training, checkpointed: Path
+) -> None:
+    path = checkpoints_of(checkpointed) / "checkpoint.json"
+    document = json.loads(path.read_text())
+    del document["run"]["validation"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(CheckpointError, match=r"earlier version, which did not keep .*: go on with that version, or"):
+        train_bundle(small_recipe, small_training, seed=0, out=checkpointed, resume=True)
 
 
 def test_what_lists_leave_out_decides_the_best_epoch_and_cannot_change_on_the_way(

@@ -1,5 +1,6 @@
 """Warm starts: items keep their rows and vectors across bundles."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -153,3 +154,19 @@ def test_a_bundle_without_its_checkpoint_is_no_start(trained: Trained, small_rec
     shutil.copytree(trained.bundle.directory, tmp_path / "bundle")
     with pytest.raises(CheckpointError, match=r"no checkpoint in .*bundle\.checkpoint: start without --from"):
         read_start(tmp_path / "bundle", small_recipe)
+
+
+def test_a_bundle_that_does_not_tell_its_validation_part_is_a_start_too(
+    trained: Trained, small_recipe: Recipe, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(trained.bundle.directory, bundle)
+    shutil.copytree(checkpoints_of(trained.bundle.directory), checkpoints_of(bundle))
+    for path, part, key in (
+        (bundle / "manifest.json", "data", "validation_fingerprint"),
+        (checkpoints_of(bundle) / "checkpoint.json", "run", "validation"),
+    ):
+        document = json.loads(path.read_text())
+        del document[part][key]
+        path.write_text(json.dumps(document))
+    assert read_start(bundle, small_recipe).clicks == read_start(trained.bundle.directory, small_recipe).clicks

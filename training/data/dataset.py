@@ -133,6 +133,7 @@ def describe(training: Training, protocol: Protocol, preparation: Preparation) -
         "protocol": str(protocol),
         "preparation": asdict(preparation),
         "refit": training.refit,
+        "validation_fingerprint": training.validation_fingerprint,
     }
 
 

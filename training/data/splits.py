@@ -1,7 +1,11 @@
 """Clicks held out by a protocol's name (`training.data.protocol` lists them). Training takes `Split.before` only."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from serving.errors import WrongUse
 from training.data.cuts import (
@@ -30,6 +34,14 @@ class Training:
     validation: HeldOut
     refit: bool = False
     """True where `clicks` are all before the test, and `validation` is empty."""
+
+    @cached_property
+    def validation_fingerprint(self) -> str | None:
+        """The sha256 of the validation clicks and of which of them are predicted, 64 hex digits; None in a refit."""
+        if self.refit:
+            return None
+        clicks, targets = self.validation.log.fingerprint, self.validation.targets
+        return hashlib.sha256(bytes.fromhex(clicks) + np.packbits(targets).tobytes()).hexdigest()
 
 
 def split(log: ClickLog, protocol: Protocol) -> Split:

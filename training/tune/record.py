@@ -148,6 +148,11 @@ def check_same(directory: Path, there: Record, here: Record) -> None:
         CheckpointError: they differ; it names in what.
 
     """
+    if "validation_fingerprint" not in there.data:
+        raise CheckpointError(
+            f"{directory / RECORD} was written by an earlier version, which did not keep the validation part that "
+            "trials were judged by: go on with that version, or name another directory"
+        )
     one, other = (msgspec.json.decode(msgspec.json.encode(record)) for record in (there, here))
     for key in sorted(one.keys() - _MAY_DIFFER):
         if one[key] != other[key]:

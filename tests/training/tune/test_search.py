@@ -13,6 +13,7 @@ import pytest
 from serving.errors import WrongUse
 from training.account import LoopConfig
 from training.counters import SequentialRulesConfig, SessionKnnConfig
+from training.data.cuts import whole
 from training.data.splits import Training
 from training.errors import CheckpointError, TrainingError
 from training.losses import LossConfig
@@ -278,6 +279,21 @@ def test_another_search_does_not_go_on(
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
         search(other, small_training, directory, resume=True)
+
+
+def test_another_validation_part_does_not_go_on(
+    searched: Record, small_training: Training, directory: Path, tmp_path: Path
+) -> None:
+    log = small_training.validation.log.frame.head(50)
+    validation = whole(small_training.validation.log.with_frame(log))
+    other = dataclasses.replace(small_training, validation=validation)
+    with pytest.raises(CheckpointError, match=r"its data\.validation_fingerprint is '[0-9a-f]{64}', this one's '"):
+        search(_plan(trials=8), other, directory, resume=True)
+    earlier = msgspec.to_builtins(searched)
+    del earlier["data"]["validation_fingerprint"]
+    (tmp_path / "trials.json").write_bytes(msgspec.json.encode(earlier))
+    with pytest.raises(CheckpointError, match=r"earlier version, which did not keep .*: go on with that version, or"):
+        search(_plan(trials=8), small_training, tmp_path, resume=True)
 
 
 def test_an_account_that_is_none_is_a_sentence(tmp_path: Path, searched: Record) -> None:
