@@ -73,7 +73,8 @@ def train_bundle(
 
     Raises:
         WrongUse: `out` exists or cannot be made, the checkpoint of an unfinished run stands there and `resume` is
-            False, FAISS cannot build the index over these items, or a refit has a budget or another start.
+            False, FAISS cannot build the index over these items, a refit has a budget or another start, or counters
+            alone shall go on or have a budget.
         DataError: there is nothing to learn from.
         CheckpointError: `resume` finds no checkpoint of this very training.
         TrainingError: the training diverged, or the export differs from it.
@@ -81,6 +82,8 @@ def train_bundle(
     """
     if group.first:
         check_free(out, resume)
+    if recipe.model is None:
+        _check_alone(recipe, resume, max_seconds)
     _check_refit(refit, start, max_seconds)
     data = prepare_training(training, None if start is None else start.catalogue)
     trainer = None
@@ -137,6 +140,14 @@ def _contents(
         weights = fitted.weights
         metrics["blend"] = {"exclude": recipe.exclude, "cases": fitted.cases, **fitted.figures}
     return bundle_contents(recipe, data, encoder, counters, weights, seed=seed, described=described, metrics=metrics)
+
+
+def _check_alone(recipe: Recipe, resume: bool, max_seconds: float | None) -> None:
+    for option, given in (("--resume", resume), ("--max-seconds", max_seconds is not None)):
+        if given:
+            raise WrongUse(
+                f"recipe {recipe.name} has no encoder, and counters are fitted anew in seconds: leave {option} out"
+            )
 
 
 def _check_refit(refit: Chosen | None, start: Start | None, max_seconds: float | None) -> None:

@@ -87,3 +87,23 @@ def test_resuming_without_a_checkpoint_is_a_failure(
 ) -> None:
     assert run(build_app(), ["train", "quick", "--data", str(shop), "--out", str(tmp_path / "bundle"), "--resume"]) == 1
     assert "there is no checkpoint in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["generate", "--out", "s.csv"], ["evaluate", "b", "--data", "s.csv"], ["compare", "a", "b", "--data", "s.csv"]],
+)
+def test_seeds_of_random_numbers_begin_at_zero(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(build_app(), [*command, "--seed", "-1"]) == 2
+    assert "-1 is not in the range x>=0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--resume"], ["--max-seconds", "60"]])
+def test_counters_alone_have_no_training_to_go_on_with_or_to_shorten(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: list[str]
+) -> None:
+    command = ["train", "vmis_knn", "--data", str(shop), "--out", str(tmp_path / "bundle"), *option]
+    assert run(build_app(), command) == 2
+    assert f"recipe vmis_knn has no encoder, and counters are fitted anew in seconds: leave {option[0]} out" in (
+        capsys.readouterr().err
+    )

@@ -12,7 +12,7 @@ def generate(
     ],
     sessions: Annotated[int, typer.Option(help="Sessions, of 7 clicks on average.")] = 15_000,
     items: Annotated[int, typer.Option(help="Items in the shop, at least 100.")] = 1_000,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same clicks.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same clicks.")] = 0,
 ) -> None:
     """Write a generated click log, and the items' titles beside it (FILE.titles.csv).
 

@@ -69,7 +69,7 @@ ResampleOver = Annotated[
     Over, typer.Option("--over", help="What the bootstrap draws for its intervals: whole sessions, or whole users.")
 ]
 Resamples = Annotated[int, typer.Option("--resamples", min=1, help="Resamples of the bootstrap.")]
-BootstrapSeed = Annotated[int, typer.Option("--seed", help="The bootstrap's seed.")]
+BootstrapSeed = Annotated[int, typer.Option("--seed", min=0, help="The bootstrap's seed.")]
 
 
 def value_of(choice: StrEnum | None) -> Any:
