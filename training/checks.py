@@ -1,5 +1,7 @@
 """Checks that configurations share: each names the field and the value."""
 
+import math
+
 from serving.errors import WrongUse
 
 
@@ -22,6 +24,13 @@ def at_most(maximum: float, **values: float) -> None:
     for name, value in values.items():
         if not value <= maximum:
             raise WrongUse(f"{name} must be at most {maximum}, not {value}")
+
+
+def finite(**values: float) -> None:
+    """Refuse infinities and NaN, which JSON and so a manifest cannot hold."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise WrongUse(f"{name} must be a finite number, not {value}")
 
 
 def share(**values: float) -> None:

@@ -19,6 +19,7 @@ from serving.index import Index
 from serving.retrieval import EncoderSide, Weights
 from training.blend import Fitted, Sides, fit_blend
 from training.counters import fit_counter
+from training.errors import DataError
 from training.export import check_parity, export_encoder, table_of
 from training.models import SessionEncoder
 from training.prepared import Prepared
@@ -69,6 +70,22 @@ def encoder_part(encoder: SessionEncoder, recipe: Recipe, data: Prepared) -> Enc
         time_of=encoder.time_of,
     )
     return EncoderPart(spec=spec, onnx=onnx, tensors={k: table for k, table in tables.items() if table is not None})
+
+
+def check_counters(recipe: Recipe, data: Prepared) -> None:
+    """Refuse, before an encoder is trained, counters that cannot be fitted after it.
+
+    Raises:
+        DataError: one has a half-life, and the clicks have no times.
+
+    """
+    for place, config in enumerate(recipe.counters):
+        if config.half_life_days is not None and not data.clicks.timed:
+            key = f"counters.{place}.half_life_days"
+            raise DataError(
+                f"{data.clicks.name} has no times, which {key}={config.half_life_days:g} needs: set it to none, or "
+                "take data with times"
+            )
 
 
 def fit_counters(recipe: Recipe, data: Prepared) -> list[Counter]:

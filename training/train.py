@@ -14,7 +14,7 @@ from serving.index import check_factory
 from training.account import MONITORED_AT, Progress, Report
 from training.batches import cut_windows
 from training.checkpoint import CHECKPOINT, checkpoints_of, load_checkpoint
-from training.contents import blend_of, bundle_contents, encoder_part, fit_counters
+from training.contents import blend_of, bundle_contents, check_counters, encoder_part, fit_counters
 from training.curve import write_curve
 from training.data.dataset import describe
 from training.data.protocol import parse_protocol
@@ -75,7 +75,7 @@ def train_bundle(
         WrongUse: `out` exists or cannot be made, the checkpoint of an unfinished run stands there and `resume` is
             False, FAISS cannot build the index over these items, a refit has a budget or another start, or counters
             alone shall go on or have a budget.
-        DataError: there is nothing to learn from.
+        DataError: there is nothing to learn from, or a counter or the encoder needs times that the data do not have.
         CheckpointError: `resume` finds no checkpoint of this very training.
         TrainingError: the training diverged, or the export differs from it.
 
@@ -86,6 +86,7 @@ def train_bundle(
         _check_alone(recipe, resume, max_seconds)
     _check_refit(refit, start, max_seconds)
     data = prepare_training(training, None if start is None else start.catalogue)
+    check_counters(recipe, data)
     trainer = None
     if recipe.model is not None:
         made = make_trainer(recipe, recipe.model, data, seed, start)

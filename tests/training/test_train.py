@@ -10,6 +10,7 @@ from serving.bundle import load_bundle
 from serving.errors import WrongUse
 from training.account import LoopConfig, Report
 from training.checkpoint import checkpoints_of
+from training.counters import ItemKnnConfig, SequentialRulesConfig
 from training.data.cuts import whole
 from training.data.dataset import read_description
 from training.data.generator import generate
@@ -170,6 +171,17 @@ def test_an_index_that_cannot_be_built_is_refused_before_training(
     reports: list[Report] = []
     with pytest.raises(WrongUse, match=f"cannot build index '{factory}' over {small_training.clicks.items} items"):
         train_bundle(recipe, small_training, seed=0, out=tmp_path / "bundle", report=reports.append)
+    assert (reports, list(tmp_path.iterdir())) == ([], [])
+
+
+def test_a_half_life_over_clicks_without_times_is_refused_before_training(
+    small_recipe: Recipe, small_training: Training, tmp_path: Path
+) -> None:
+    recipe = dataclasses.replace(small_recipe, counters=(ItemKnnConfig(), SequentialRulesConfig(half_life_days=3)))
+    untimed = dataclasses.replace(small_training, clicks=dataclasses.replace(small_training.clicks, timed=False))
+    reports: list[Report] = []
+    with pytest.raises(DataError, match=r"no times, which counters\.1\.half_life_days=3 needs: set it to none"):
+        train_bundle(recipe, untimed, seed=0, out=tmp_path / "bundle", report=reports.append)
     assert (reports, list(tmp_path.iterdir())) == ([], [])
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from serving.counters import ItemRules, ItemRulesParameters
 from serving.counters.arrays import Floats, offsets, spread
-from training.checks import above, at_least, at_most
+from serving.settings import MAX_SESSION_LENGTH
+from training.checks import above, at_least, at_most, within
 from training.counters.ages import half_lives
 from training.counters.clicks import PAIRS_AT_ONCE, Clicks, Pairs, count_pairs, flatten, newest_distinct, strongest
 from training.data.sequences import Rows
@@ -38,7 +39,8 @@ class ItemKnnConfig:
     """A session counts half as much as one so many days later; None: all alike."""
 
     def __post_init__(self) -> None:
-        at_least(1, window=self.window, followers=self.followers, longest=self.longest)
+        within(1, MAX_SESSION_LENGTH, window=self.window)
+        at_least(1, followers=self.followers, longest=self.longest)
         at_least(0, alpha=self.alpha, shrinkage=self.shrinkage)
         above(0, decay=self.decay)
         at_most(1, decay=self.decay)

@@ -12,7 +12,8 @@ import numpy as np
 
 from serving.counters import ItemRules, ItemRulesParameters
 from serving.counters.arrays import Floats
-from training.checks import above, at_least, at_most
+from serving.settings import MAX_SESSION_LENGTH
+from training.checks import above, at_least, at_most, within
 from training.counters.ages import half_lives
 from training.counters.clicks import Clicks, Pairs, count_pairs, flatten, strongest
 from training.data.sequences import Rows
@@ -43,7 +44,8 @@ class SequentialRulesConfig:
     """A session counts half as much as one so many days later; None: all alike."""
 
     def __post_init__(self) -> None:
-        at_least(1, steps=self.steps, window=self.window, followers=self.followers)
+        at_least(1, steps=self.steps, followers=self.followers)
+        within(1, MAX_SESSION_LENGTH, window=self.window)
         at_least(0, gap_power=self.gap_power, normalise=self.normalise, rarity=self.rarity)
         above(0, decay=self.decay, power=self.power)
         at_most(1, decay=self.decay)

@@ -9,7 +9,8 @@ import numpy as np
 from serving.counters import SessionKnn, SessionKnnParameters
 from serving.counters.arrays import group, offsets, spread
 from serving.counters.session_knn import MOST_SAMPLED
-from training.checks import above, at_least, at_most
+from serving.settings import MAX_SESSION_LENGTH
+from training.checks import above, at_least, at_most, within
 from training.counters.ages import half_lives
 from training.counters.clicks import Clicks, flatten, newest_distinct
 from training.data.sequences import Rows
@@ -44,7 +45,8 @@ class SessionKnnConfig:
     """Only the newest so many distinct items of a training session are kept."""
 
     def __post_init__(self) -> None:
-        at_least(1, window=self.window, neighbours=self.neighbours, sample=self.sample, longest=self.longest)
+        within(1, MAX_SESSION_LENGTH, window=self.window)
+        at_least(1, neighbours=self.neighbours, sample=self.sample, longest=self.longest)
         at_least(0, idf=self.idf, rarity=self.rarity)
         at_most(MOST_SAMPLED, sample=self.sample)
         above(0, power=self.power, recency_scale=self.recency_scale, match_scale=self.match_scale)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from serving.encoders import TimeOf
 from serving.encoders.events import SILENCES
 from training.batches import Sessions
-from training.checks import above, at_least, share
+from training.checks import above, at_least, finite, share
 from training.models.items import ItemTable
 
 
@@ -40,6 +40,7 @@ class EncoderConfig:
         share(dropout=self.dropout)
         if self.temperature is not None:
             above(0, temperature=self.temperature)
+            finite(temperature=self.temperature)
 
 
 class SessionEncoder(nn.Module, ABC):

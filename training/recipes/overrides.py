@@ -1,5 +1,6 @@
 """`--set key=value`: another value for one parameter of a recipe."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_args, get_type_hints
@@ -95,11 +96,14 @@ def _other_model(recipe: Recipe, kind: str) -> Any:
 def _value(key: str, text: str, wanted: Any) -> Any:
     """Return the text as a value of the wanted type; `none` is None where it is no name of its own."""
     try:
-        return msgspec.convert(text, wanted, strict=False)
+        value = msgspec.convert(text, wanted, strict=False)
     except msgspec.ValidationError as error:
         if text.lower() == "none" and type(None) in get_args(wanted):
             return None
         raise WrongUse(f"--set {key}={text}: {error}") from error
+    if isinstance(value, float) and not math.isfinite(value):
+        raise WrongUse(f"--set {key}={text}: no finite number")
+    return value
 
 
 def _leaves(value: Any, prefix: str = "") -> list[tuple[str, Any]]:

@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from serving.errors import WrongUse
-from serving.settings import Exclude
+from serving.settings import MAX_SESSION_LENGTH, Exclude
 from training.account import LoopConfig
 from training.blend import BlendConfig
-from training.checks import at_least
+from training.checks import within
 from training.counters import CounterConfig, counter_name
 from training.data.clean import Preparation
 from training.losses import LossConfig
@@ -40,7 +40,7 @@ class Recipe:
     """FAISS's factory string, and behind a space its parameters, such as `HNSW16 efConstruction=100,efSearch=32`."""
 
     def __post_init__(self) -> None:
-        at_least(2, window=self.window)
+        within(2, MAX_SESSION_LENGTH, window=self.window)
         if self.model is None and not self.counters:
             raise WrongUse(f"recipe {self.name} has neither model nor counters: name one of them")
         if isinstance(self.model, AttentionConfig) and self.model.window < self.window:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from serving.errors import WrongUse
 from training.checks import above, at_least
-from training.contents import code_revision
+from training.contents import check_counters, code_revision
 from training.data.dataset import describe
 from training.data.protocol import parse_protocol
 from training.data.splits import Training
@@ -80,6 +80,7 @@ def search(
     Raises:
         WrongUse: `out` has a search and `resume` is False, or cannot be written.
         CheckpointError: `resume`, and `out` has no search, or another one.
+        DataError: a counter needs times that the data do not have.
         TrainingError: no trial of a stage came to its end.
 
     """
@@ -93,6 +94,7 @@ def search(
         record.conclude()
     write_record(out, record)
     data = prepare_training(training)
+    check_counters(plan.recipe, data)
     for place, name in enumerate(plan.stages):
         later = plan.stages[place + 1 :]
         if any(record.of(stage) for stage in later):

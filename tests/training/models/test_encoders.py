@@ -1,5 +1,6 @@
 """What every encoder promises, whatever its network."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -257,7 +258,10 @@ ATTENTION = [SASRecConfig, LiGRConfig, COREConfig, HSTUConfig]
 
 
 @pytest.mark.parametrize("config", [GRUConfig, LSTMConfig, *ATTENTION])
-@pytest.mark.parametrize(("field", "value"), [("dim", 0), ("dropout", 1.0), ("dropout", -0.1), ("temperature", 0.0)])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("dim", 0), ("dropout", 1.0), ("dropout", -0.1), ("temperature", 0.0), ("temperature", math.inf)],
+)
 def test_a_value_out_of_range_is_refused_by_name(
     config: Callable[..., EncoderConfig], field: str, value: float
 ) -> None:

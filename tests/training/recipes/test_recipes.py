@@ -123,7 +123,7 @@ def test_every_parameter_can_be_set_to_what_it_is(recipe: Recipe) -> None:
         ("counters.2.window=3", r"has no parameter 'counters\.2\.window'; it has .*counters\.0\.window=5"),
         ("counters.window=3", r"has no parameter 'counters\.window'"),
         ("counters=none", "has no parameter 'counters'"),
-        ("counters.0.window=0", "window must be at least 1, not 0"),
+        ("counters.0.window=0", "window must be from 1 to 400, not 0"),
         ("counters.0.decay=none", r"--set counters\.0\.decay=none: Expected `float`"),
         ("loop=3", "has no parameter 'loop'"),
         ("model=bert", "there is no model 'bert'; there are gru, lstm"),
@@ -132,7 +132,11 @@ def test_every_parameter_can_be_set_to_what_it_is(recipe: Recipe) -> None:
         ("model.dim=none", r"--set model\.dim=none: Expected `int`"),
         ("model.dim=0", "dim must be at least 1, not 0"),
         ("optimizer.kind=lion", r"--set optimizer\.kind=lion: Invalid enum value 'lion'"),
-        ("window=1", "window must be at least 2, not 1"),
+        ("window=1", "window must be from 2 to 400, not 1"),
+        ("window=401", "window must be from 2 to 400, not 401"),
+        ("counters.0.window=401", "window must be from 1 to 400, not 401"),
+        ("optimizer.learning_rate=inf", r"--set optimizer\.learning_rate=inf: no finite number"),
+        ("model.temperature=nan", r"--set model\.temperature=nan: no finite number"),
     ],
 )
 def test_a_wrong_assignment_is_a_sentence(assignment: str, message: str) -> None:

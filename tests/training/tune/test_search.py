@@ -15,7 +15,7 @@ from training.account import LoopConfig
 from training.counters import SequentialRulesConfig, SessionKnnConfig
 from training.data.cuts import whole
 from training.data.splits import Training
-from training.errors import CheckpointError, TrainingError
+from training.errors import CheckpointError, DataError, TrainingError
 from training.losses import LossConfig
 from training.models import GRUConfig, SASRecConfig
 from training.recipes import Recipe, override
@@ -255,6 +255,16 @@ def test_a_search_in_which_all_trials_fail_says_why(small_training: Training, tm
     recipe = dataclasses.replace(RECIPE, index="IVF5000,Flat")
     with pytest.raises(TrainingError, match="none of the 2 trials of the encoder has a figure: FAISS cannot build"):
         search(_plan(recipe, trials=2), small_training, tmp_path)
+
+
+def test_a_half_life_over_clicks_without_times_is_refused_before_the_first_trial(
+    small_training: Training, tmp_path: Path
+) -> None:
+    recipe = dataclasses.replace(BOTH, counters=(SequentialRulesConfig(half_life_days=3),))
+    untimed = dataclasses.replace(small_training, clicks=dataclasses.replace(small_training.clicks, timed=False))
+    with pytest.raises(DataError, match=r"which counters\.0\.half_life_days=3 needs"):
+        search(_plan(recipe, SIDES), untimed, tmp_path)
+    assert read_record(tmp_path).trials == []
 
 
 def test_a_directory_with_a_search_is_not_searched_anew(
