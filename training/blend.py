@@ -153,7 +153,7 @@ def _with(values: tuple[float, ...], place: int, value: float) -> tuple[float, .
 
 
 def _chosen(cases: Cases, most: int) -> npt.NDArray[np.int64]:
-    """Return the cases of whole sessions, in a fixed random order, up to about `most`."""
+    """Return `most` cases at most: those of the first sessions of a fixed shuffle, of the last one its first."""
     if len(cases) <= most:
         return np.arange(len(cases))
     sessions = np.random.default_rng(0).permutation(int(cases.session.max()) + 1)

@@ -25,8 +25,8 @@ class Watch(Protocol):
     def stepped(self, done: float) -> None:
         """See the share done, after each step."""
 
-    def concluded(self, figure: float) -> None:
-        """See the best figure so far, after each epoch."""
+    def concluded(self, figure: float, *, ended: bool) -> None:
+        """See the best figure so far, after each epoch; `ended`: no other follows."""
 
 
 class Judge(Protocol):
@@ -71,14 +71,15 @@ class EncoderJudge:
             nonlocal best
             if report.epoch is not None:
                 best = max(best, report.epoch.validation[monitor])
-                watch.concluded(best)
+                watch.concluded(best, ended=trainer.progress.finished)
             watch.stepped(report.done)
 
         trainer = replace(trainer, checkpoints=self._running, report=report)
         self._go_on(trainer)
-        for epoch in trainer.progress.epochs:
+        progress = trainer.progress
+        for epoch in progress.epochs:
             best = max(best, epoch.validation[monitor])
-            watch.concluded(best)
+            watch.concluded(best, ended=progress.finished and epoch.number == len(progress.epochs))
         trainer.run()
         return best
 

@@ -130,10 +130,11 @@ class StageRun:
         write_record(self.out, self.record)
         self._show(trial, 1.0, ended=True)
 
-    def _concluded(self, trial: Trial, asked: optuna.Trial, figure: float) -> None:
+    def _concluded(self, trial: Trial, asked: optuna.Trial, figure: float, ended: bool) -> None:
         trial.epochs.append(figure)
         trial.figure = figure
-        if not self._study.worth_its_end(asked, len(trial.epochs), figure):
+        # The study is told of the last epoch too: later trials are compared with it.
+        if not self._study.worth_its_end(asked, len(trial.epochs), figure) and not ended:
             raise _Pruned
 
     def _stepped(self, trial: Trial, done: float) -> None:
@@ -171,6 +172,6 @@ class _Watch:
         """End the trial when the time is up."""
         self.stage._stepped(self.trial, done)
 
-    def concluded(self, figure: float) -> None:
-        """End the trial where others were better after as many epochs."""
-        self.stage._concluded(self.trial, self.asked, figure)
+    def concluded(self, figure: float, *, ended: bool) -> None:
+        """End the trial where others were better after as many epochs, and some are left."""
+        self.stage._concluded(self.trial, self.asked, figure, ended)

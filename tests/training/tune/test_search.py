@@ -91,6 +91,23 @@ def test_successive_halving_stops_trainings_early(searched: Record) -> None:
     assert all(len(trial.epochs) == 4 for trial in searched.trials if trial.state == "complete")
 
 
+@pytest.mark.parametrize(("epochs", "patience"), [(9, 9), (4, 1)])
+def test_a_training_that_ended_is_not_asked_whether_it_goes_on(
+    small_training: Training, tmp_path: Path, epochs: int, patience: int
+) -> None:
+    """The ninth epoch of nine would be a rung; with patience a training may end on any."""
+    loop = dataclasses.replace(RECIPE.loop, epochs=epochs, patience=patience)
+    recipe = dataclasses.replace(RECIPE, loop=loop)
+    plan = _plan(recipe, ("optimizer.learning_rate=1e-3..1e-1:log",), trials=10)
+    record = search(plan, small_training, tmp_path)
+    waited = [
+        len(trial.epochs) > patience and trial.epochs[-1] == trial.epochs[-1 - patience] for trial in record.trials
+    ]
+    ended = [trial for trial, over in zip(record.trials, waited, strict=True) if over or len(trial.epochs) == epochs]
+    assert len(ended) > 2
+    assert {trial.state for trial in ended} == {"complete"}
+
+
 def test_a_pruned_training_takes_no_further_step(small_training: Training, tmp_path: Path) -> None:
     seen: list[Seen] = []
     record = search(_plan(trials=6), small_training, tmp_path, seen=seen.append)
