@@ -8,6 +8,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from serving.errors import WrongUse
+from training.counters import COUNTERS, CounterConfig
 from training.models import CONFIGS
 from training.recipes.recipe import Recipe
 
@@ -15,16 +16,24 @@ from training.recipes.recipe import Recipe
 def override(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     """Return the recipe with each `key=value` applied in turn, such as `model.dim=64`; `model=lstm` changes the kind.
 
+    `counters=popularity,item-knn` names all counters, each as its configuration is by default; what is set of one, such
+    as `counters.1.alpha=0.9`, is applied after all else, for its number is among those that are named at last.
+
     Raises:
         WrongUse: no such key (the known ones are listed), or a value that does not fit it.
 
     """
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals:
-            raise WrongUse(f"--set {assignment} has no value: write --set key=value, such as --set model.dim=64")
-        recipe = _assigned(recipe, key.strip(), text.strip())
+    parted = [_parted(assignment) for assignment in assignments]
+    for key, text in sorted(parted, key=lambda pair: pair[0].startswith("counters.")):
+        recipe = _assigned(recipe, key, text)
     return recipe
+
+
+def _parted(assignment: str) -> tuple[str, str]:
+    key, equals, text = assignment.partition("=")
+    if not equals:
+        raise WrongUse(f"--set {assignment} has no value: write --set key=value, such as --set model.dim=64")
+    return key.strip(), text.strip()
 
 
 def parameters(recipe: Recipe) -> dict[str, Any]:
@@ -55,6 +64,8 @@ def value_text(value: Any) -> str:
 def _assigned(recipe: Recipe, key: str, text: str) -> Recipe:
     if key == "model":
         return replace(recipe, model=_other_model(recipe, text))
+    if key == "counters":
+        return replace(recipe, counters=_other_counters(text))
     _check_known(recipe, key)
     changed: Recipe = _with(recipe, key.split("."), key, text)
     return changed
@@ -65,7 +76,8 @@ def _check_known(recipe: Recipe, key: str) -> None:
     if key not in known:
         listed = ", ".join(f"{name}={value_text(value)}" for name, value in known.items())
         raise WrongUse(
-            f"recipe {recipe.name} has no parameter {key!r}; it has model={'|'.join(CONFIGS)}|none, {listed}"
+            f"recipe {recipe.name} has no parameter {key!r}; it has model={'|'.join(CONFIGS)}|none, "
+            f"counters={','.join(COUNTERS)}|none (some of them, whose parameters are counters.0 and so on), {listed}"
         )
 
 
@@ -91,6 +103,19 @@ def _other_model(recipe: Recipe, kind: str) -> Any:
     if recipe.model is not None:
         values |= {f.name: getattr(recipe.model, f.name) for f in fields(recipe.model) if f.name in known}
     return CONFIGS[kind](**values)
+
+
+def _other_counters(text: str) -> tuple[CounterConfig, ...]:
+    """Return the configurations of counters by their names, each as it is by default; none takes all away."""
+    if text.lower() in ("", "none"):
+        return ()
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in COUNTERS:
+            raise WrongUse(
+                f"there is no counter {name!r}; there are {', '.join(COUNTERS)}, and none for an encoder alone"
+            )
+    return tuple(COUNTERS[name]() for name in names)
 
 
 def _value(key: str, text: str, wanted: Any) -> Any:

@@ -42,7 +42,9 @@ class Recipe:
     def __post_init__(self) -> None:
         within(2, MAX_SESSION_LENGTH, window=self.window)
         if self.model is None and not self.counters:
-            raise WrongUse(f"recipe {self.name} has neither model nor counters: name one of them")
+            raise WrongUse(
+                f"recipe {self.name} has neither model nor counters: name one of them, before the other is taken away"
+            )
         if isinstance(self.model, AttentionConfig) and self.model.window < self.window:
             raise WrongUse(
                 f"window {self.window} is longer than the {self.model.window} events that the model has places for: "

@@ -126,6 +126,8 @@ def build_space(recipe: Recipe, own: Mapping[str, str], searched: Iterable[str],
     fixed = set(fixed)
     if both := sorted(asked.keys() & fixed):
         raise WrongUse(f"{both[0]} is set and searched: leave out --set {both[0]} or --search {both[0]}")
+    if "counters" in fixed:  # by number, the recipe's own entries are of other counters
+        own = {key: spec for key, spec in own.items() if not key.startswith("counters.")}
     texts = {key: spec for key, spec in own.items() if key not in fixed} | asked
     kinds = _kinds(recipe, texts.get("model"))
     known = {key for other in kinds for key in parameters(other)} | {"model"}
@@ -164,6 +166,10 @@ def _kinds(recipe: Recipe, spec: str | None) -> list[Recipe]:
 def _dimension(kinds: list[Recipe], key: str, text: str) -> Dimension:
     if key == "model":
         return Dimension(key, parse_spec(text))
+    if key == "counters":
+        raise WrongUse(
+            f"--search {key}={text}: name counters with --set, and search their parameters, as counters.0.KEY"
+        )
     recipe = next((recipe for recipe in kinds if key in parameters(recipe)), kinds[0])
     try:
         spec = parse_spec(text)

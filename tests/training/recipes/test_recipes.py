@@ -6,7 +6,7 @@ import pytest
 
 from serving.errors import WrongUse
 from training.blend import BlendConfig
-from training.counters import PopularityConfig, SequentialRulesConfig
+from training.counters import COUNTERS, ItemKnnConfig, PopularityConfig, SequentialRulesConfig
 from training.models import GRUConfig, HSTUConfig, LiGRConfig, LSTMConfig, SASRecConfig
 from training.recipes import RECIPES, Recipe, find_recipe, override
 from training.recipes.overrides import parameters
@@ -74,6 +74,29 @@ def test_a_counter_is_changed_by_its_place() -> None:
     )
 
 
+def test_counters_are_named_and_theirs_are_set_whatever_the_order() -> None:
+    named, key = "counters=popularity,item-knn,item-knn", "counters.2.alpha=0.9"
+    expected = (PopularityConfig(), ItemKnnConfig(), ItemKnnConfig(alpha=0.9))
+    for assignments in (
+        [named, key],
+        [key, named],
+        ["counters=none", key, "model=gru", "counters = popularity", named],
+    ):
+        assert override(BLEND, assignments) == replace(BLEND, counters=expected)
+    for name, config in COUNTERS.items():
+        assert override(find_recipe("vmis_knn"), [f"counters={name}"]).counters == (config(),)
+
+
+@pytest.mark.parametrize("nothing", ["none", "", "None"])
+def test_counters_can_be_taken_away(nothing: str) -> None:
+    assert override(BLEND, [f"counters={nothing}"]) == replace(BLEND, counters=())
+    assert override(find_recipe("vmis_knn"), ["model=gru", f"counters={nothing}"]).model == GRUConfig()
+    with pytest.raises(WrongUse, match=r"has no parameter 'counters\.0\.window'"):
+        override(BLEND, ["counters.0.window=3", f"counters={nothing}"])
+    with pytest.raises(WrongUse, match="recipe vmis_knn has neither model nor counters: name one of them, before"):
+        override(find_recipe("vmis_knn"), [f"counters={nothing}"])
+
+
 def test_without_a_model_the_counters_are_left() -> None:
     alone = override(BLEND, ["model=none"])
     assert (alone.model, alone.counters) == (None, BLEND.counters)
@@ -122,7 +145,15 @@ def test_every_parameter_can_be_set_to_what_it_is(recipe: Recipe) -> None:
         ("name=other", "has no parameter 'name'"),
         ("counters.2.window=3", r"has no parameter 'counters\.2\.window'; it has .*counters\.0\.window=5"),
         ("counters.window=3", r"has no parameter 'counters\.window'"),
-        ("counters=none", "has no parameter 'counters'"),
+        (
+            "counters.2.window=3",
+            r"it has model=gru.*\|none, counters=popularity,sequential-rules,item-knn,session-knn\|none \(some of them",
+        ),
+        (
+            "counters=knn",
+            "there is no counter 'knn'; there are popularity, sequential-rules, item-knn, session-knn, and",
+        ),
+        ("counters=item-knn,", "there is no counter ''; there are"),
         ("counters.0.window=0", "window must be from 1 to 400, not 0"),
         ("counters.0.decay=none", r"--set counters\.0\.decay=none: Expected `float`"),
         ("loop=3", "has no parameter 'loop'"),

@@ -56,6 +56,15 @@ def test_what_is_asked_for_replaces_and_adds_and_what_is_set_is_not_searched() -
     assert [d.key for d in space.of("counters")] == ["counters.1.window"]
 
 
+def test_own_entries_of_counters_are_not_for_those_that_are_named_instead() -> None:
+    own = {"model.dim": "16|32", "counters.1.window": "5|9"}
+    recipe = override(BOTH, ["counters=popularity,session-knn"])
+    assert build_space(recipe, own, [], ["counters"]).specs() == {"model.dim": "16|32"}
+    assert build_space(recipe, own, ["counters.1.window=3|4"], ["counters"]).of("counters")
+    with pytest.raises(WrongUse, match=r"name counters with --set, and search their parameters, as counters\.0\.KEY"):
+        build_space(recipe, own, ["counters=popularity|item-knn"], [])
+
+
 def test_an_own_entry_that_another_encoder_does_not_have_is_passed_over() -> None:
     recipe = override(BOTH, ["model=core"])
     assert build_space(recipe, {"model.hidden": "8|16", "model.dim": "8|16"}, [], []).specs() == {"model.dim": "8|16"}
