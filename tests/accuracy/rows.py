@@ -76,7 +76,7 @@ ROWS: dict[str, Row] = {
         recipe="ml1m_time",
         data="ml-1m/ml1m_events.csv.gz",
         variants=("encoder",),
-        overrides=("model.time_of=last", "loop.epochs=24"),
+        overrides=("model.time_of=last", "loop.epochs=16"),
         rival=RECTOOLS,
         metric="ndcg@10",
     ),
