@@ -10,6 +10,7 @@ from serving.catalogue import Catalogue
 from training.data.log import ClickLog
 from training.data.sequences import Events, Rows, build_catalogue, event_types, popularity, to_events
 from training.data.splits import Training
+from training.errors import DataError
 from training.evaluation.cases import Cases, build_cases
 
 
@@ -61,7 +62,18 @@ def prepare_training(training: Training, before: Catalogue | None = None) -> Pre
     """Give the items and event types of training clicks their numbers, and put both parts into these.
 
     Items of a catalogue `before` keep their rows (`build_catalogue`).
+
+    Raises:
+        DataError: there is nothing to validate by, and it is no refit.
+
     """
+    held = training.validation
+    if held.cases == 0 and not training.refit:
+        raise DataError(
+            f"{held.log.name}: nothing in the validation part can be predicted: {len(held.log)} clicks in "
+            f"{held.log.sessions} sessions are left of it; it needs sessions of two clicks, where the protocol drops "
+            "other items on items that training knows; take more data or another protocol"
+        )
     frame = training.clicks.frame
     catalogue, types = build_catalogue(frame, before), event_types(frame)
     sessions = to_events(frame, catalogue, types)

@@ -30,7 +30,7 @@ def demo(
     ] = 85.0,
     rate: Annotated[float, typer.Option(min=1, help="Clicks a second in the replay.")] = 250.0,
     events: Annotated[int, typer.Option(min=1, help="Clicks to replay at most.")] = 8_000,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same shop and the same training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same shop and the same training.")] = 0,
     broker: Annotated[
         DemoBroker, typer.Option(help="`embedded`: Tansu, in memory. `kafka`: Apache Kafka, needs Java 17+.")
     ] = DemoBroker.EMBEDDED,

@@ -160,7 +160,7 @@ def _train(options: DemoOptions, recipe: Recipe, data: DemoData, folder: Path, c
             data.training,
             seed=options.seed,
             out=folder / "bundle",
-            max_seconds=options.training_seconds,
+            max_seconds=None if recipe.model is None else options.training_seconds,
             report=report,
         )
     bundle = load_bundle(folder / "bundle")

@@ -91,7 +91,12 @@ def test_resuming_without_a_checkpoint_is_a_failure(
 
 @pytest.mark.parametrize(
     "command",
-    [["generate", "--out", "s.csv"], ["evaluate", "b", "--data", "s.csv"], ["compare", "a", "b", "--data", "s.csv"]],
+    [
+        ["generate", "--out", "s.csv"],
+        ["evaluate", "b", "--data", "s.csv"],
+        ["compare", "a", "b", "--data", "s.csv"],
+        ["demo"],
+    ],
 )
 def test_seeds_of_random_numbers_begin_at_zero(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(build_app(), [*command, "--seed", "-1"]) == 2

@@ -80,8 +80,7 @@ def read_training(
     the validation part is learned from too and there is none: for a last training of what has been chosen already.
 
     Raises:
-        DataError: the data cannot be read, or protocol and preparation leave nothing to learn from, or nothing to
-            validate by.
+        DataError: the data cannot be read, or protocol and preparation leave nothing to learn from.
         WrongUse: the protocol is several trainings, see `Protocol.cycles`.
 
     """
@@ -93,6 +92,7 @@ def read_training(
         log, begin_ms = _read([*parts.train, *more], path, preparation, options), None
     else:
         # The test is a part of the training files alone (`read_test`): what is learned besides must not move its cut.
+        # So the two are cut one by one, and a session that goes on in the validation file begins anew there.
         outer = split(_read(parts.train, path, preparation, options), protocol)
         log, begin_ms = outer.before, outer.begin_ms
         if more:
@@ -105,7 +105,7 @@ def read_training(
         inner = split_validation(log, protocol, begin_ms)
         clicks, validation = inner.before, inner.held_out
     clicks = _learned(clicks, preparation)
-    return Training(clicks, _validated(validation, protocol, clicks))
+    return Training(clicks, counted(validation, protocol.conventions, clicks.frame.get_column("item_id").unique()))
 
 
 def counted(held_out: HeldOut, conventions: Conventions, known: pl.Series) -> HeldOut:
@@ -186,25 +186,12 @@ def _learned(log: ClickLog, preparation: Preparation) -> ClickLog:
     return clicks
 
 
-def _validated(validation: HeldOut, protocol: Protocol, clicks: ClickLog) -> HeldOut:
-    """Return what a protocol counts of the validation clicks, in which there must be something to predict."""
-    kept = counted(validation, protocol.conventions, clicks.frame.get_column("item_id").unique())
-    if kept.cases == 0:
-        known = " on items that training knows" if protocol.conventions.unknown == "drop" else ""
-        raise DataError(
-            f"{validation.log.name}: of the {len(validation.log)} clicks in {validation.log.sessions} sessions that "
-            f"{protocol} keeps for validation, none is left to predict: it needs sessions of two clicks{known}; take "
-            "more data or another protocol"
-        )
-    return kept
-
-
 def _read(files: Sequence[Path], path: Path, preparation: Preparation, options: ReadOptions | None) -> ClickLog:
     return _cut([read_log(file, options) for file in files], path, preparation)
 
 
 def _cut(logs: Sequence[ClickLog], path: Path, preparation: Preparation) -> ClickLog:
-    """Return logs as one, its sessions cut at gaps; what is cut already stays as it is."""
+    """Return logs as one, its sessions cut at gaps."""
     log = logs[0] if len(logs) == 1 else join(logs, path.name)
     return sessionise(log, preparation.gap_ms(log))
 

@@ -127,7 +127,7 @@ def _value(key: str, text: str, wanted: Any) -> Any:
             return None
         raise WrongUse(f"--set {key}={text}: {error}") from error
     if isinstance(value, float) and not math.isfinite(value):
-        raise WrongUse(f"--set {key}={text}: no finite number")
+        raise WrongUse(f"--set {key}={text}: no finite number; give one, or none where nothing may be said")
     return value
 
 

@@ -92,9 +92,9 @@ def search(
         check_same(out, there, record)
         record.trials = there.trials
         record.conclude()
-    write_record(out, record)
     data = prepare_training(training)
     check_counters(plan.recipe, data)
+    write_record(out, record)
     for place, name in enumerate(plan.stages):
         later = plan.stages[place + 1 :]
         if any(record.of(stage) for stage in later):

@@ -14,6 +14,7 @@ from training.data.readers import read_log
 from training.data.splits import split
 from training.data.writers import write_log
 from training.errors import DataError
+from training.prepared import prepare_training
 
 HEADER = "SessionId,ItemId,Time\n"
 NEXT = parse_protocol("next-item")
@@ -208,21 +209,24 @@ def test_a_protocol_that_drops_unknown_items_drops_them_from_validation_too(tmp_
     assert read_training(tmp_path / "log.csv", parse_protocol("next-item:0.1")).validation.cases == 2
 
 
-def test_a_validation_part_without_a_case_is_an_error_with_counts_but_for_a_refit(tmp_path: Path) -> None:
+def test_nothing_to_validate_by_stops_a_training_but_no_refit_and_no_evaluation(tmp_path: Path) -> None:
     sessions = [f"s{n},{item},{1600000000 + 10 * n + place}" for n in range(8) for place, item in enumerate("12")]
     log, held_by = tmp_path / "log.csv", parse_protocol("ratio:8-1-1")
     table(log, *sessions, "u,1,1600000800", "u,new,1600000801", "v,1,1600000900", "v,2,1600000901")
-    with pytest.raises(DataError, match=r"log: of the 2 clicks in 1 sessions that ratio:8-1-1 keeps .* none is left"):
-        read_training(log, held_by)
-    assert read_training(log, held_by, refit=True).clicks.sessions == 9
+    training = read_training(log, held_by)
+    with pytest.raises(
+        DataError, match=r"log: nothing in the validation part can be predicted: 0 clicks in 0 sessions"
+    ):
+        prepare_training(training)
+    assert prepare_training(read_training(log, held_by, refit=True)).clicks.sessions == 9
 
 
-def test_a_validation_file_of_single_clicks_is_an_error(tmp_path: Path) -> None:
+def test_a_validation_file_of_single_clicks_stops_a_training(tmp_path: Path) -> None:
     table(tmp_path / "train.csv", "a,1,1600000000", "a,2,1600000001")
     table(tmp_path / "valid.csv", "b,1,1600000003", "c,2,1600000004")
     table(tmp_path / "test.csv", "d,2,1600000005", "d,1,1600000006")
-    with pytest.raises(DataError, match=r"of the 2 clicks in 2 sessions .* it needs sessions of two clicks; take"):
-        read_training(tmp_path, NEXT)
+    with pytest.raises(DataError, match=r"2 clicks in 2 sessions are left of it; it needs sessions of two clicks"):
+        prepare_training(read_training(tmp_path, NEXT))
 
 
 @pytest.mark.parametrize("refit", [False, True])

@@ -134,6 +134,14 @@ def test_a_field_of_json_lines_may_come_late(tmp_path: Path) -> None:
     assert log.frame["event_type"].to_list()[-2:] == ["view", "purchase"]
 
 
+@pytest.mark.parametrize("late", ["timestamp", "session_id", "item_id", "event"])
+def test_a_late_field_takes_no_column_from_the_lines_before(tmp_path: Path, late: str) -> None:
+    events = [{"user": "u", "item": "i", "time": 1600000000 + at, "type": "purchase"} for at in range(500)]
+    log = read_log(write(tmp_path / "log.jsonl", "\n".join(map(json.dumps, [*events, {**events[0], late: "x"}]))))
+    assert log.frame["event_type"].to_list() == ["purchase"] * 501
+    assert log.by_user
+
+
 def test_few_bad_rows_are_left_out_counted_and_logged_with_their_lines(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,5 +1,6 @@
 """JSON lines of clicks: our own events, or objects with other names for the same fields."""
 
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,14 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from training.data.readers.columns import find_columns
+from training.data.readers.columns import Columns, find_columns
 from training.data.readers.rows import RawClicks
 from training.data.readers.text import read_lines
 from training.errors import DataError
 
 _FIELDS = ("session_id", "item_id", "time", "event_type", "user_id", "exact")
+_LATER = ("event_type", "user_id", "exact")
+_PROBE = 100
 
 
 def read_jsonl(path: Path) -> RawClicks:
@@ -24,11 +27,7 @@ def read_jsonl(path: Path) -> RawClicks:
     """
     lines = read_lines(path)
     objects = [_object(text) for text in lines.get_column("text").to_list()]
-    # Of all lines: a field that a producer began to send later is a column too.
-    names = list(dict.fromkeys(chain.from_iterable(objects)))
-    if not names:
-        raise DataError(f"{path}: none of its {len(objects)} lines is a JSON object with fields")
-    columns = find_columns(names, path)
+    columns = _find_columns(objects, path)
     theirs = {ours: getattr(columns, ours) for ours in _FIELDS}
     data = {
         ours: [_text(thing.get(name), words=ours == "exact") for thing in objects]
@@ -37,6 +36,19 @@ def read_jsonl(path: Path) -> RawClicks:
     }
     frame = pl.DataFrame(data, schema=dict.fromkeys(data, pl.String)).with_columns(lines.get_column("line"))
     return RawClicks(frame, by_user=columns.by_user, time_unit=columns.time_unit, movies=columns.movies)
+
+
+def _find_columns(objects: Sequence[dict[str, Any]], path: Path) -> Columns:
+    """Match the names of the first lines; where these have none, a field that a producer began to send later."""
+    names = list(dict.fromkeys(chain.from_iterable(objects)))
+    if not names:
+        raise DataError(f"{path}: none of its {len(objects)} lines is a JSON object with fields")
+    found = find_columns(names, path)
+    try:
+        first = find_columns(list(dict.fromkeys(chain.from_iterable(objects[:_PROBE]))), path)
+    except DataError:
+        return found
+    return first._replace(**{ours: getattr(first, ours) or getattr(found, ours) for ours in _LATER})
 
 
 def _object(text: str) -> dict[str, Any]:
