@@ -52,8 +52,9 @@ def check_lists(report: dict[str, Any], kept: Path) -> Bundle:
     return bundle
 
 
-def check_hit_rate(report: dict[str, Any], kept: Path, bundle: Bundle) -> None:
-    """Check for the evaluator's hit rate; of counters, whose scores may be equal, it counts ties otherwise."""
+def check(report: dict[str, Any], kept: Path) -> None:
+    """Check for one list for each click and the evaluator's hit rate; of counters, that counts ties otherwise."""
+    bundle = check_lists(report, kept)
     spec = bundle.manifest.encoder
     cases = build_cases(whole(read_log(kept / "clicks.jsonl")), bundle.catalogue, spec.event_types if spec else ())
     evaluated = evaluate_served(bundle, cases, exclude="current", k=20)
@@ -64,7 +65,7 @@ def check_hit_rate(report: dict[str, Any], kept: Path, bundle: Bundle) -> None:
 @pytest.mark.end_to_end
 def test_every_click_gets_one_list_and_the_hit_rate_is_the_evaluators(shop: Path, broker: str, tmp_path: Path) -> None:
     report, kept = run_demo(tmp_path, "--data", str(shop), "--training-seconds", "20", "--bootstrap-servers", broker)
-    check_hit_rate(report, kept, check_lists(report, kept))
+    check(report, kept)
     # Twenty seconds are too few to pass sequential rules (`make acceptance` gives it the time), but not to learn.
     assert report["hit_rate_at_20"] > report["popular_hit_rate_at_20"]
 
