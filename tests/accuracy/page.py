@@ -61,7 +61,9 @@ def _ours(name: str, row: dict[str, Any], metrics: tuple[str, ...]) -> list[list
     found = []
     for variant in row["seeds"][0]["variants"]:
         seeds = [seed["variants"][variant] for seed in row["seeds"]]
-        shown = [_spread([seed["test"][metric] for seed in seeds]) for metric in metrics]
+        # A rival that was trained once has no spread.
+        counted = seeds[:1] if variant not in NAMES and "seed" in row["rival"] else seeds
+        shown = [_spread([seed["test"][metric] for seed in counted]) for metric in metrics]
         found.append(
             [
                 _named(row, variant, seeds[0]["trainings"][0]),
@@ -89,7 +91,7 @@ def _validated(seeds: list[dict[str, Any]], metric: str) -> str:
             trainings = [{**training.get("chosen_by", {}), **training} for training in seed["trainings"]]
             parts = [training.get("blend", training.get("validation", {})) for training in trainings]
             values += [fmean(part[wanted] for part in parts)] if all(wanted in part for part in parts) else []
-        if values:
+        if len(values) == len(seeds):
             return _spread(values) + ("" if wanted == metric else " (@20)")
     return ""
 
@@ -141,7 +143,8 @@ def _line(cells: list[str]) -> str:
 
 
 def _spread(values: list[float]) -> str:
-    return f"**{_number(fmean(values))}** ± {_number((max(values) - min(values)) / 2)}"
+    mean = f"**{_number(fmean(values))}**"
+    return mean if len(values) == 1 else f"{mean} ± {_number((max(values) - min(values)) / 2)}"
 
 
 def _number(value: float | None) -> str:
