@@ -3,9 +3,9 @@
 data      ml1m_events.csv (1,000,209 clicks, 6,040 users, 3,706 items), with the times of 80 % of the clicks exact
 protocol  leave-one-out-exact: all users train, tested are those whose times are exact (users 1-2999 and four others);
           what a user has seen is left out
-figures   HR@10 / NDCG@10 of three seeds (3,003 users): .375/.227 .380/.233 .372/.227; RecTools' HSTU of two blocks, once
-          trained on the same clicks: .315/.182; NDCG@10 of ours is above it by .045 .051 .044, 95 % of the bootstrap
-          over users from .036 to .059
+figures   HR@10 / NDCG@10 of three seeds (3,003 users): .375/.227 .380/.233 .372/.227; RecTools' HSTU of two blocks,
+          trained once on the same clicks: .315/.182; NDCG@10 of ours is above it by .045 .051 .044, 95 % of the
+          bootstrap over users from .036 to .059
           NDCG@20 of validation: .263 .265 .268
 time      37 minutes of one of two busy cores
 seeds     1, 2, 3; tried out on 0
