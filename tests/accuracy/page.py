@@ -135,7 +135,7 @@ def _bundles(row: dict[str, Any]) -> list[str]:
 
 
 def _set(row: dict[str, Any]) -> str:
-    return "".join(f" with `--set {value}`" for value in row["overrides"])
+    return f" with `{' '.join(f'--set {value}' for value in row['overrides'])}`" if row["overrides"] else ""
 
 
 def _line(cells: list[str]) -> str:
