@@ -11,6 +11,7 @@ time      70 s of one core
 seeds     1, 2, 3; tried out on 0
 verified  2026-11-23, torch 2.15.0 on CPU
 command   nextclick train rsc15_100k --data rsc15-100k --seed 0 --out bundles/rsc15
+          nextclick evaluate bundles/rsc15 --data rsc15-100k --exclude none (else the current item is left out)
 """
 
 from dataclasses import replace
